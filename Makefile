@@ -1,0 +1,108 @@
+# Builds dfget and dfdaemon (one program, two names) from src/, with nothing but a C11 compiler, GNU make and BearSSL.
+#   make | make test | make demo | make bench | make lint | make fuzz | make check-all | make install
+#   SAN=address,undefined or SAN=thread: sanitizer builds.  STATIC=1: no shared library at all.  BUILD=dir: objects elsewhere.
+
+CC ?= cc
+AR ?= ar
+PREFIX ?= /usr/local
+DESTDIR ?=
+PYTHON ?= /usr/bin/python3
+OPT ?= -O2
+empty :=
+space := $(empty) $(empty)
+comma := ,
+BUILD ?= build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+
+VERSION := 0.1.0
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
+	-Wformat=2 -Wwrite-strings -Wcast-qual -Wpointer-arith -Wvla -Wundef -Wdouble-promotion
+CPPFLAGS_ALL := -D_POSIX_C_SOURCE=200809L -D_XOPEN_SOURCE=700 -DDRAGONFLY_VERSION='"$(VERSION)"' -Isrc -I$(BUILD)/gen $(CPPFLAGS)
+CFLAGS_ALL := -std=c11 $(OPT) -g $(WARN) $(WERROR) -fno-strict-aliasing -pthread $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all) $(CFLAGS)
+LDFLAGS_ALL := -pthread $(if $(SAN),-fsanitize=$(SAN)) $(if $(STATIC),-static) $(LDFLAGS)
+BEARSSL_LIBS ?= -lbearssl
+CMOCKA_LIBS ?= -lcmocka
+
+# A room may use rooms before it in this list, never one after it: test programs of a room are linked with those alone.
+ROOMS := base text wire proto net store source config cluster peer scheduler serve
+
+room_srcs = $(sort $(wildcard src/$(1)/*.c) $(wildcard src/$(1)/os/*.c))
+PROTO_FILES := $(sort $(wildcard proto/*.proto))
+PROTO_NAMES := $(notdir $(PROTO_FILES:.proto=))
+PROTO_HDRS := $(PROTO_NAMES:%=$(BUILD)/gen/proto/%.h)
+PROTO_SRCS := $(PROTO_NAMES:%=$(BUILD)/gen/proto/%.c)
+
+objs_proto := $(PROTO_SRCS:$(BUILD)/gen/%.c=$(BUILD)/obj/%.o)
+$(foreach r,$(filter-out proto,$(ROOMS)),$(eval objs_$(r) := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(call room_srcs,$(r)))))
+objs_cmd := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(call room_srcs,cmd))
+LIBS := $(ROOMS:%=$(BUILD)/lib%.a)
+
+# The libraries of a room and all below it, highest first as a linker wants them.
+reverse = $(if $(1),$(call reverse,$(wordlist 2,$(words $(1)),$(1))) $(firstword $(1)))
+upto = $(if $(2),$(firstword $(2)) $(if $(filter $(firstword $(2)),$(1)),,$(call upto,$(1),$(wordlist 2,$(words $(2)),$(2)))))
+libs_upto = $(patsubst %,$(BUILD)/lib%.a,$(call reverse,$(strip $(call upto,$(1),$(ROOMS)))))
+
+.PHONY: all deps demo test unit e2e bench lint fuzz check-all install clean
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+all: $(BUILD)/dfget $(BUILD)/dfdaemon
+
+$(BUILD)/dfget: $(objs_cmd) $(LIBS)
+	$(CC) $(CFLAGS_ALL) -o $@ $(objs_cmd) $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
+
+$(BUILD)/dfdaemon: $(BUILD)/dfget
+	ln -f $< $@
+
+# ---- libraries and objects ----
+define room_rules
+$(BUILD)/lib$(1).a: $$(objs_$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+endef
+$(foreach r,$(ROOMS),$(eval $(call room_rules,$(r))))
+
+$(BUILD)/obj/%.o: src/%.c | $(PROTO_HDRS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(FLAGS_$(notdir $*)) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/proto/%.o: $(BUILD)/gen/proto/%.c | $(PROTO_HDRS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(BUILD)/pbgen: proto/pbgen.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -std=c11 -O1 $(WARN) -o $@ $<
+
+$(BUILD)/gen/proto/%.h $(BUILD)/gen/proto/%.c: proto/%.proto $(PROTO_FILES) $(BUILD)/pbgen
+	@mkdir -p $(@D)
+	$(BUILD)/pbgen proto $* $(BUILD)/gen/proto
+
+# Hardware versions of crc32 and sha256 need their instructions switched on for that one file.
+FLAGS_crc32_x86 := $(if $(filter x86_64 amd64,$(shell uname -m)),-msse4.2 -mpclmul)
+FLAGS_sha256_x86 := $(if $(filter x86_64 amd64,$(shell uname -m)),-msse4.1 -msha)
+
+# ---- tests ----
+TEST_SUPPORT := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(sort $(wildcard tests/support/*.c)))
+unit_srcs = $(sort $(wildcard tests/unit/$(1)/test_*.c))
+define unit_rules
+$(BUILD)/tests/unit/$(1)/%: $(BUILD)/tests/unit/$(1)/%.o $(TEST_SUPPORT) $(call libs_upto,$(1))
+	$$(CC) $$(CFLAGS_ALL) -o $$@ $$< $$(TEST_SUPPORT) $(call libs_upto,$(1)) $$(LDFLAGS_ALL) $$(CMOCKA_LIBS) $$(BEARSSL_LIBS)
+.PHONY: unit-$(1)
+unit-$(1): $(patsubst tests/%.c,$(BUILD)/tests/%,$(call unit_srcs,$(1)))
+	@tests/run-unit $$^
+endef
+$(foreach r,$(ROOMS),$(eval $(call unit_rules,$(r))))
+UNIT_BINS := $(foreach r,$(ROOMS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(call unit_srcs,$(r))))
+
+$(BUILD)/tests/%.o: tests/%.c | $(PROTO_HDRS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Itests $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+unit: $(UNIT_BINS)
+	@tests/run-unit $^
+
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
