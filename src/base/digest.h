@@ -5,6 +5,7 @@
 #ifndef BASE_DIGEST_H
 #define BASE_DIGEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,8 +37,14 @@ void digest_final_hex(struct digest *d, char *out);
 /* One-shot. */
 void digest_hex(enum digest_kind kind, const void *p, size_t n, char *out);
 
-/* "sha256:<64 hex>" and so on: kind and lower-case hex (DIGEST_HEX_MAX). A wrong form is INVALID_ARGUMENT naming what is wrong. */
+/*
+ * What a user may ask for: "sha256:<64 hex>", "sha512:<128 hex>", "crc32:<1-10 decimal digits, or 8 hex>"; hex in any case.
+ * Gives kind and lower-case hex (DIGEST_HEX_MAX). Any other form, md5 among them, is INVALID_ARGUMENT naming what is wrong.
+ * 8 decimal digits of a crc32 are read as decimal here; digest_matches knows both readings.
+ */
 int digest_parse(const char *text, enum digest_kind *kind, char *hex, struct err *e);
+/* Is `hex`, as digest_final_hex gave it for that kind, what the text asks for? False for a text that digest_parse refuses. */
+bool digest_matches(const char *text, enum digest_kind kind, const char *hex);
 const char *digest_kind_name(enum digest_kind kind);
 
 #endif

@@ -24,13 +24,17 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* "trace", "debug", "info", "warn", "error", "off"; any case. 0 or -1. */
 int log_parse_level(const char *s, enum log_level *out);
-/* Appends to dir/name.log, kept under max_bytes by renaming to name.log.1 ... name.log.<max_files>. 0 or -1. */
+/* Appends to dir/name.log, kept under max_bytes (0: without end) by renaming to name.log.1 ... name.log.<max_files>. 0 or -1. */
 int log_open_dir(const char *dir, const char *name, uint64_t max_bytes, unsigned max_files, struct err *e);
-/* Also, or only, to standard error. */
+/* Opens the file again after something else moved it away (SIGHUP). 0 or -1; on failure the old file stays in use. */
+int log_reopen(struct err *e);
+/* Also, or only, to standard error. A line below ERROR is dropped while nobody reads there, rather than stop the program. */
 void log_to_stderr(bool on);
 void log_close(void);
 void log_get_counts(struct log_counts *out);
 
+/* Control characters are escaped and lines past LOG_LINE_MAX bytes are cut: one event stays one line whatever its values hold. */
+#define LOG_LINE_MAX 4096
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_trace(...) log_write(LOG_TRACE, __VA_ARGS__)
