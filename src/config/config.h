@@ -181,6 +181,7 @@ struct config_proxy_rule {
 
 struct config_proxy {
 	struct {
+		bool enable;                            /* a key of our own: false leaves the port closed */
 		const char *ip;
 		uint16_t port;
 		uint64_t request_rate_limit;            /* 0 refuses everything, as in the reference */
@@ -209,6 +210,7 @@ struct config_proxy {
 
 /* Health, metrics and stats. */
 struct config_listener {
+	bool enable;                    /* a key of our own: false leaves the port closed */
 	const char *ip;
 	uint16_t port;
 };
