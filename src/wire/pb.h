@@ -60,6 +60,7 @@ enum pb_label {
 	PB_REPEATED,    /* `aux` is the offset of n_x */
 	PB_MAP,         /* the same, and entries with equal keys replace each other */
 	PB_ONEOF,       /* `aux` is the offset of the int with the number of the member that is set */
+	PB_ALWAYS,      /* written even when empty: key and value of a map entry */
 };
 
 struct pb_desc;
@@ -74,7 +75,7 @@ struct pb_field {
 	uint32_t number;
 	uint8_t type;                           /* enum pb_type */
 	uint8_t label;                          /* enum pb_label */
-	bool is_secret;                         /* pb_print writes "..." for it; [debug_redact = true] in the .proto */
+	bool is_secret;                         /* pb_print shows "..."; [debug_redact = true] in the .proto */
 	uint32_t offset;                        /* of the member in the struct */
 	uint32_t aux;
 	const struct pb_desc *sub;              /* of a message, map or repeated message */
@@ -130,7 +131,8 @@ size_t pb_size(const struct pb_desc *desc, const void *msg);
 /* A deep copy in the arena: `out` shares nothing with `msg`. -1 when the arena is full. */
 int pb_copy(const struct pb_desc *desc, const void *msg, struct arena *a, void *out, struct err *e);
 
-/* Appends the message as indented text, "name: value" a line; strings are quoted, secrets shown as "...". For tests and debugging. */
+/* Appends the message as one line of protobuf's JSON form: names as in the .proto, sorted; 64-bit numbers and bytes (base64) as
+ * strings, enums by name, times as text, ASCII only; fields marked secret show "...". For tests and debugging. */
 void pb_print(const struct pb_desc *desc, const void *msg, struct buf *out);
 
 /* Value of a key in a map<string, string>; the absent slice when it is not there. */
