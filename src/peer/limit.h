@@ -1,6 +1,6 @@
 /*
- * Bandwidth limit shared by all data loops: a token bucket of bytes that any thread may take from, chunk by chunk as the bytes
- * move. Its two counters are atomics; nothing else here is shared. A rate of 0 means no limit.
+ * Bandwidth limit shared by all data loops: bytes are charged as they move, and whoever is ahead of the rate is told how long to
+ * wait before moving more. One atomic holds the time up to which the rate is used up; nothing else is shared.
  */
 #ifndef PEER_LIMIT_H
 #define PEER_LIMIT_H
@@ -8,21 +8,18 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* One refill step. Shorter than a person notices, long enough that a busy loop is not woken for crumbs. */
-#define LIMIT_STEP_MS 10
-/* Longest burst that idle time earns. */
-#define LIMIT_BURST_MS 100
+/* Idle time earns at most this much at full speed. Shorter than a person notices, long enough that a busy loop is not woken for crumbs. */
+#define LIMIT_BURST_NS (INT64_C(100) * 1000 * 1000)
+/* Longest wait that one charge gives; a chunk of 256 KiB at 1 KB/s is within it. */
+#define LIMIT_WAIT_MAX_MS (600 * 1000)
 
 struct limit {
-	uint64_t rate;                  /* bytes a second; fixed after limit_init */
-	atomic_int_fast64_t tokens;     /* may go below zero by one chunk: the next taker waits it out */
-	atomic_int_fast64_t refilled;   /* monotonic ms */
+	uint64_t rate;                  /* bytes a second; 0 means no limit. Fixed after limit_init */
+	atomic_int_fast64_t used_until; /* monotonic ns */
 };
 
-void limit_init(struct limit *l, uint64_t rate, int64_t now_ms);
-/* Takes up to `want` bytes: the number granted, 0 when the caller has to come back in LIMIT_STEP_MS. NULL grants all. */
-uint64_t limit_take(struct limit *l, uint64_t want, int64_t now_ms);
-/* Gives back what was granted and not used. */
-void limit_return(struct limit *l, uint64_t unused);
+void limit_init(struct limit *l, uint64_t rate);
+/* Charges n bytes that move now (monotonic ns). Returns the ms to wait before moving more, 0 to go on. NULL: no limit. Any thread. */
+int64_t limit_charge(struct limit *l, uint64_t n, int64_t now_ns);
 
 #endif
