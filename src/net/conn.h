@@ -1,10 +1,11 @@
 /*
- * One non-blocking stream socket on one loop: TCP or unix, plaintext or TLS alike. Connects (names, happy eyeballs, handshake) or
- * adopts an accepted descriptor; pushes what arrives; sends directly from the caller's memory where it can; watches the waits.
+ * One non-blocking stream socket on one loop: TCP or unix, plaintext or TLS alike. Connects (names, happy eyeballs, handshake)
+ * or adopts an accepted descriptor; pushes what arrives; sends directly from the caller's memory where it can; watches the
+ * waits.
  *
- * Life: either the owner ends it (conn_close, conn_abort, conn_detach: no callback follows) or it ends itself, and then on_close is the
- * last callback and the pointer is dead when that returns. All callbacks come from the loop, never from inside a call of the owner.
- * Every callback may end the connection or change its events.
+ * Life: either the owner ends it (conn_close, conn_abort, conn_detach: no callback follows) or it ends itself, and then
+ * on_close is the last callback and the pointer is dead when that returns. All callbacks come from the loop, never from inside
+ * a call of the owner. Every callback may end the connection or change its events.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
@@ -23,11 +24,13 @@ struct err;
 struct loop;
 struct tls_config;
 
-/* Bytes that conn_write keeps when the kernel takes no more; past it the write fails. A caller that respects on_drain stays far below. */
+/* Bytes that conn_write keeps when the kernel takes no more; past it the write fails. A caller that respects on_drain stays
+ * far below. */
 #define CONN_QUEUE_MAX (4u * 1024 * 1024)
 /* Bytes that on_data may leave untaken: a parser that needs more in one piece than a receive buffer is refused. */
 #define CONN_UNTAKEN_MAX (256u * 1024)
-/* Connecting: per address (wire.md 2.13: 3 s; backends.md 2.4: 10 s), TLS handshake, and the second family's delay (RFC 8305, backends.md 2.4). */
+/* Connecting: per address (wire.md 2.13: 3 s; backends.md 2.4: 10 s), TLS handshake, and the second family's delay (RFC
+ * 8305, backends.md 2.4). */
 #define CONN_CONNECT_MS 3000
 #define CONN_HANDSHAKE_MS 10000
 #define CONN_SECOND_FAMILY_MS 300
@@ -37,18 +40,19 @@ struct tls_config;
 struct conn_events {
 	/* Connected and, with TLS, shaken hands. Optional; also called for adopted ones. */
 	void (*on_open)(struct conn *c, void *ctx);
-	/* n > 0 bytes arrived; returns how many were taken. The rest is kept (at most CONN_UNTAKEN_MAX) and offered again with more behind it
-	 * when more arrives or after conn_resume_read. p is the loop's receive buffer or the connection's own, valid in this call. */
+	/* n > 0 bytes arrived; returns how many were taken. The rest is kept (at most CONN_UNTAKEN_MAX) and offered again
+	 * with more behind it when more arrives or after conn_resume_read. p is the loop's receive buffer or the
+	 * connection's own, valid in this call. */
 	size_t (*on_data)(struct conn *c, void *ctx, const uint8_t *p, size_t n);
-	/* The peer sends no more (FIN; with TLS close_notify). Writing still works. NULL: the connection ends with on_close. Untaken bytes are lost
-	 * to a parser that did not take them before. */
+	/* The peer sends no more (FIN; with TLS close_notify). Writing still works. NULL: the connection ends with on_close.
+	 * Untaken bytes are lost to a parser that did not take them before. */
 	void (*on_eof)(struct conn *c, void *ctx);
 	/* All that conn_write queued is with the kernel. Optional. */
 	void (*on_drain)(struct conn *c, void *ctx);
 	/* After conn_want_write: the socket takes bytes again. Optional. */
 	void (*on_writable)(struct conn *c, void *ctx);
-	/* The end. `e` always says why and names the address: "10.0.0.1:80: closed by the peer" (UNAVAILABLE), "10.0.0.1:80: no answer to connect in 3 s"
-	 * (DEADLINE_EXCEEDED)... */
+	/* The end. `e` always says why and names the address: "10.0.0.1:80: closed by the peer" (UNAVAILABLE), "10.0.0.1:80:
+	 * no answer to connect in 3 s" (DEADLINE_EXCEEDED)... */
 	void (*on_close)(struct conn *c, void *ctx, const struct err *e);
 };
 
@@ -84,25 +88,28 @@ struct conn *conn_connect(struct loop *loop, const struct conn_opts *opts, const
 struct conn *conn_adopt(struct loop *loop, int fd, const struct conn_opts *opts, const struct conn_events *ev, void *ctx);
 /* Gives the connection to another owner on the same loop; untaken bytes are offered to it in the next turn. */
 void conn_set_events(struct conn *c, const struct conn_events *ev, void *ctx);
-/* Plaintext so far, TLS from here: after CONNECT through a proxy, or after looking at the first byte. Untaken bytes go into the handshake;
- * on_open follows when it is done. name as opts.tls_name. */
+/* Plaintext so far, TLS from here: after CONNECT through a proxy, or after looking at the first byte. Untaken bytes go into
+ * the handshake; on_open follows when it is done. name as opts.tls_name. */
 void conn_start_tls(struct conn *c, struct tls_config *tls, const char *name);
-/* Takes the descriptor out of a plaintext connection, to adopt it elsewhere (another loop's thread: send both there by loop_post). `unread` gets the
- * untaken bytes. Bytes queued for sending must be gone before. -1 and the connection unchanged when it is not open, encrypted, or has queued bytes. */
+/* Takes the descriptor out of a plaintext connection, to adopt it elsewhere (another loop's thread: send both there by
+ * loop_post). `unread` gets the untaken bytes. Bytes queued for sending must be gone before. -1 and the connection unchanged
+ * when it is not open, encrypted, or has queued bytes. */
 int conn_detach(struct conn *c, struct buf *unread, struct err *e);
 
 /* Back-pressure: while paused nothing is read, so the peer's sends stall in the end. */
 void conn_pause_read(struct conn *c);
 void conn_resume_read(struct conn *c);
 bool conn_is_read_paused(const struct conn *c);
-/* Receive into the caller's memory from now on, at most n bytes a time; p NULL: the loop's shared buffer, cut to n (0: all of it). */
+/* Receive into the caller's memory from now on, at most n bytes a time; p NULL: the loop's shared buffer, cut to n (0: all
+ * of it). */
 void conn_set_read_buffer(struct conn *c, uint8_t *p, size_t n);
 
-/* Sends at once what the kernel takes and queues the rest. 0, or -1 when the queue would pass CONN_QUEUE_MAX (RESOURCE_EXHAUSTED; nothing of p was sent or
- * kept) or the connection is over. Also allowed before on_open: it is sent then. A socket error is reported by on_close later, not here. */
+/* Sends at once what the kernel takes and queues the rest. 0, or -1 when the queue would pass CONN_QUEUE_MAX
+ * (RESOURCE_EXHAUSTED; nothing of p was sent or kept) or the connection is over. Also allowed before on_open: it is sent
+ * then. A socket error is reported by on_close later, not here. */
 int conn_write(struct conn *c, const void *p, size_t n, struct err *e);
-/* Sends what is taken now from the caller's memory, keeps nothing: how many bytes went (0: none now; call conn_want_write). Order with conn_write is kept:
- * while its queue is not empty this takes none. */
+/* Sends what is taken now from the caller's memory, keeps nothing: how many bytes went (0: none now; call conn_want_write).
+ * Order with conn_write is kept: while its queue is not empty this takes none. */
 size_t conn_send_some(struct conn *c, const void *p, size_t n);
 /* Asks for one on_writable. */
 void conn_want_write(struct conn *c);
@@ -116,8 +123,9 @@ void conn_close(struct conn *c);
 /* Closes now; queued bytes are lost, the peer may see a reset. No callback follows. */
 void conn_abort(struct conn *c);
 
-/* Waits that end the connection (0: off). Idle: no byte either way. Read: no byte arrived while reading was not paused. Write: bytes wait to be sent and none
- * went. The error is DEADLINE_EXCEEDED and says which wait, how long and whose address. */
+/* Waits that end the connection (0: off). Idle: no byte either way. Read: no byte arrived while reading was not paused.
+ * Write: bytes wait to be sent and none went. The error is DEADLINE_EXCEEDED and says which wait, how long and whose
+ * address. */
 void conn_set_idle_ms(struct conn *c, int ms);
 void conn_set_read_ms(struct conn *c, int ms);
 void conn_set_write_ms(struct conn *c, int ms);

@@ -1,6 +1,7 @@
 /*
- * Names to addresses without blocking and without the C library's resolver: hosts file, then the name servers of resolv.conf over UDP, TCP when an answer is cut
- * short. A and AAAA are asked at the same time. Answers are kept for their time to live, within bounds. One resolver belongs to one loop.
+ * Names to addresses without blocking and without the C library's resolver: hosts file, then the name servers of resolv.conf
+ * over UDP, TCP when an answer is cut short. A and AAAA are asked at the same time. Answers are kept for their time to live,
+ * within bounds. One resolver belongs to one loop.
  */
 #ifndef NET_DNS_H
 #define NET_DNS_H
@@ -38,11 +39,13 @@ struct dns *dns_new(struct loop *loop, const struct dns_opts *opts);
 /* Lookups under way end without a callback. */
 void dns_free(struct dns *d);
 
-/* Addresses with port 0, IPv6 and IPv4 alternating as RFC 8305 wants them, at most DNS_ADDRS_MAX; n > 0 and e NULL, or n == 0 and e: NOT_FOUND "no such host: x", DEADLINE_EXCEEDED
- * "x: no answer from name server 10.0.0.2 in 5 s", UNAVAILABLE "x: name server 10.0.0.2 failed (SERVFAIL)". */
+/* Addresses with port 0, IPv6 and IPv4 alternating as RFC 8305 wants them, at most DNS_ADDRS_MAX; n > 0 and e NULL, or n ==
+ * 0 and e: NOT_FOUND "no such host: x", DEADLINE_EXCEEDED "x: no answer from name server 10.0.0.2 in 5 s", UNAVAILABLE "x:
+ * name server 10.0.0.2 failed (SERVFAIL)". */
 typedef void dns_fn(void *ctx, const struct addr *addrs, size_t n, const struct err *e);
 
-/* Never calls fn before it returns. A name that cannot be one gives INVALID_ARGUMENT through fn. IP literals are answered as they are. */
+/* Never calls fn before it returns. A name that cannot be one gives INVALID_ARGUMENT through fn. IP literals are answered as
+ * they are. */
 struct dns_lookup *dns_lookup(struct dns *d, const char *host, dns_fn *fn, void *ctx);
 /* No callback follows. Not after fn was called. */
 void dns_cancel(struct dns_lookup *l);

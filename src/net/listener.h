@@ -22,15 +22,18 @@ struct loop;
 /* Connections taken in one turn, so that a flood leaves the loop time for others. */
 #define LISTENER_BATCH 64
 
-/* A new connection; the callee owns fd (non-blocking, close-on-exec, TCP_NODELAY). peer has length 0 parts on unix: see net/os/sockopt.h for who it is. */
+/* A new connection; the callee owns fd (non-blocking, close-on-exec, TCP_NODELAY). peer has length 0 parts on unix: see
+ * net/os/sockopt.h for who it is. */
 typedef void listener_accept_fn(void *ctx, int fd, const struct addr *peer);
 
-/* TCP with SO_REUSEADDR, on the address's port (0: any free one; see listener_addr). IPv6 addresses take IPv4 too when v6 is "::". NULL with
- * "listen on 0.0.0.0:4000: address in use". */
+/* TCP with SO_REUSEADDR, on the address's port (0: any free one; see listener_addr). IPv6 addresses take IPv4 too when v6 is
+ * "::". NULL with "listen on 0.0.0.0:4000: address in use". */
 struct listener *listener_tcp(struct loop *loop, const struct addr *a, listener_accept_fn *fn, void *ctx, struct err *e);
-/* Unix (daemon.md 1.8): makes the parent directory; when something answers at path, refuses with ALREADY_EXISTS naming it; otherwise binds under a temporary
- * name, sets mode and group ((gid_t)-1: leave), and renames into place, so that nobody ever sees a half-made socket. */
-struct listener *listener_unix(struct loop *loop, const char *path, mode_t mode, gid_t group, listener_accept_fn *fn, void *ctx, struct err *e);
+/* Unix (daemon.md 1.8): makes the parent directory; when something answers at path, refuses with ALREADY_EXISTS naming it;
+ * otherwise binds under a temporary name, sets mode and group ((gid_t)-1: leave), and renames into place, so that nobody
+ * ever sees a half-made socket. */
+struct listener *listener_unix(struct loop *loop, const char *path, mode_t mode, gid_t group, listener_accept_fn *fn,
+    void *ctx, struct err *e);
 /* The address it is bound to, with the real port. */
 const struct addr *listener_addr(const struct listener *l);
 /* Stops and starts accepting; connections wait in the backlog meanwhile. */

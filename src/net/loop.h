@@ -21,7 +21,8 @@ struct loop;
 /* Bytes of the receive buffer that all connections of one loop share (design.md, ground rule 6: 256 KiB measured best). */
 #define LOOP_SCRATCH_BYTES (256u * 1024)
 
-/* Readiness. An error or hang-up of the descriptor is reported as everything that was asked for: the next call tells what it is. */
+/* Readiness. An error or hang-up of the descriptor is reported as everything that was asked for: the next call tells what it
+ * is. */
 enum { LOOP_READ = 1, LOOP_WRITE = 2 };
 
 struct loop_io {
@@ -52,8 +53,8 @@ struct loop_later {
 
 /* `name` (kept, at most 15 bytes shown) names the thread in logs. NULL when the wake-up pipe cannot be made. */
 struct loop *loop_new(const char *name, struct err *e);
-/* Runs the letters that are still in the mailbox and the deferred work, then frees the loop. Timers and descriptors must be cleared by their
- * owners before. The loop's thread must have been joined. */
+/* Runs the letters that are still in the mailbox and the deferred work, then frees the loop. Timers and descriptors must be
+ * cleared by their owners before. The loop's thread must have been joined. */
 void loop_free(struct loop *loop);
 const char *loop_name(const struct loop *loop);
 
@@ -63,7 +64,8 @@ void loop_run(struct loop *loop);
 void loop_turn(struct loop *loop, int max_wait_ms);
 /* Turns until *done is true, loop_stop, or the time is over; returns *done. */
 bool loop_run_until(struct loop *loop, const bool *done, int max_ms);
-/* Ends loop_run after the present turn. Safe from any thread and from a signal handler. A stop before loop_run ends it at once. */
+/* Ends loop_run after the present turn. Safe from any thread and from a signal handler. A stop before loop_run ends it at
+ * once. */
 void loop_stop(struct loop *loop);
 
 /* Runs the loop in a thread of its own with all signals blocked; join waits for its end (after loop_stop). 0 or -1. */
@@ -77,7 +79,8 @@ void loop_timer_set(struct loop *loop, struct loop_timer *t, int64_t ms, void (*
 void loop_timer_clear(struct loop *loop, struct loop_timer *t);
 bool loop_timer_is_set(const struct loop_timer *t);
 
-/* Watches fd for `events`; setting again changes events and fn cheaply. 0 events: not watched. Clear before closing the descriptor. */
+/* Watches fd for `events`; setting again changes events and fn cheaply. 0 events: not watched. Clear before closing the
+ * descriptor. */
 void loop_io_set(struct loop *loop, struct loop_io *io, int fd, unsigned events, void (*fn)(struct loop_io *io, unsigned ready));
 void loop_io_clear(struct loop *loop, struct loop_io *io);
 

@@ -1,6 +1,7 @@
 /*
- * TLS 1.2 over BearSSL: what to trust, who we are, which protocols; conn.h does the talking. A config is immutable and reference counted, so that every loop
- * may use it. Renegotiation and versions below 1.2 are refused. Errors name the file or the peer.
+ * TLS 1.2 over BearSSL: what to trust, who we are, which protocols; conn.h does the talking. A config is immutable and
+ * reference counted, so that every loop may use it. Renegotiation and versions below 1.2 are refused. Errors name the file or
+ * the peer.
  */
 #ifndef NET_TLS_H
 #define NET_TLS_H
@@ -30,7 +31,8 @@ struct tls_identity *tls_identity_ref(struct tls_identity *id);
 void tls_identity_unref(struct tls_identity *id);
 
 struct tls_client_opts {
-	/* Trust, added up: a PEM bundle file, PEM in memory, DER certificates, the system's roots (SSL_CERT_FILE, SSL_CERT_DIR, then the usual places: backends.md 2.6). */
+	/* Trust, added up: a PEM bundle file, PEM in memory, DER certificates, the system's roots (SSL_CERT_FILE,
+	 * SSL_CERT_DIR, then the usual places: backends.md 2.6). */
 	const char *ca_file;
 	struct slice ca_pem;
 	const struct slice *ca_ders;    /* unparsable ones are skipped; none parsable is an error */
@@ -53,7 +55,8 @@ struct tls_server_opts {
 	const char *client_ca_file;     /* with it a client certificate signed by it is required */
 	const char *const *alpn;
 	bool require_alpn;
-	/* Chooses by the name the client sent (may be ""): a referenced identity, or NULL to refuse. Called in the connection's loop. */
+	/* Chooses by the name the client sent (may be ""): a referenced identity, or NULL to refuse. Called in the
+	 * connection's loop. */
 	struct tls_identity *(*pick)(void *ctx, const char *sni);
 	void *pick_ctx;
 };
@@ -64,8 +67,9 @@ struct tls_config *tls_server_new(const struct tls_server_opts *opts, struct err
 struct tls_config *tls_config_ref(struct tls_config *cfg);
 void tls_config_unref(struct tls_config *cfg);
 
-/* When a file behind *cfg changed (size, time or inode), loads all again and replaces *cfg (the old reference is given up). 1 replaced, 0 unchanged, -1 could not be
- * loaded: *cfg stays and goes on working. Connections that exist keep what they have. */
+/* When a file behind *cfg changed (size, time or inode), loads all again and replaces *cfg (the old reference is given up).
+ * 1 replaced, 0 unchanged, -1 could not be loaded: *cfg stays and goes on working. Connections that exist keep what they
+ * have. */
 int tls_config_refresh(struct tls_config **cfg, struct err *e);
 /* Trust anchors in it. */
 size_t tls_config_anchor_count(const struct tls_config *cfg);

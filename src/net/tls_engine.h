@@ -1,0 +1,44 @@
+/*
+ * One TLS connection as a machine over bytes: no socket, no clock. For conn.c alone.
+ *
+ * The four windows are BearSSL's: ciphertext in, ciphertext out, plaintext in, plaintext out. Each *_buf gives a place and its
+ * size (0: not now), each *_done says how much of it was used.
+ */
+#ifndef NET_TLS_ENGINE_H
+#define NET_TLS_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct tls_config;
+struct tls_engine;
+
+/* By the config's kind: a client that wants the peer to be `name` (a name or IP literal; NULL: nobody in particular), or a
+ * server. The config is referenced. */
+struct tls_engine *tls_engine_new(struct tls_config *cfg, const char *name, struct err *e);
+void tls_engine_free(struct tls_engine *t);
+
+uint8_t *tls_engine_cipher_in(struct tls_engine *t, size_t *n);
+void tls_engine_cipher_in_done(struct tls_engine *t, size_t n);
+const uint8_t *tls_engine_cipher_out(struct tls_engine *t, size_t *n);
+void tls_engine_cipher_out_done(struct tls_engine *t, size_t n);
+const uint8_t *tls_engine_plain_in(struct tls_engine *t, size_t *n);
+void tls_engine_plain_in_done(struct tls_engine *t, size_t n);
+uint8_t *tls_engine_plain_out(struct tls_engine *t, size_t *n);
+void tls_engine_plain_out_done(struct tls_engine *t, size_t n);
+/* Makes a record of what was put into plain_out. */
+void tls_engine_flush(struct tls_engine *t);
+/* Starts the orderly end: close_notify. */
+void tls_engine_close(struct tls_engine *t);
+
+/* True once the handshake is over and the wishes of the config (ALPN) are met; -1 through tls_engine_error otherwise. */
+bool tls_engine_is_open(struct tls_engine *t);
+/* Over: in order after close_notify (returns 0), or failed: -1 and why ("certificate has expired"), without the peer's name.
+ * 1: still alive. */
+int tls_engine_state(struct tls_engine *t, struct err *e);
+const char *tls_engine_alpn(const struct tls_engine *t);
+const char *tls_engine_sni(const struct tls_engine *t);
+
+#endif
