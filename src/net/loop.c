@@ -25,6 +25,7 @@ struct loop {
 	size_t cap;
 	struct heap timers;
 	struct list later;
+	struct list orphans;
 	int64_t now_ms;
 	uint8_t *scratch;
 
@@ -80,6 +81,7 @@ loop_new(const char *name, struct err *e)
 	l->count = 1;
 	heap_init(&l->timers);
 	list_init(&l->later);
+	list_init(&l->orphans);
 	atomic_init(&l->mailbox, NULL);
 	atomic_init(&l->sleeps, false);
 	atomic_init(&l->stop, false);
@@ -137,6 +139,13 @@ loop_free(struct loop *l)
 	do
 		run_later(l);
 	while (run_mailbox(l));
+	while (!list_is_empty(&l->orphans)) {
+		struct loop_orphan *o = CONTAINER_OF(l->orphans.next, struct loop_orphan, link);
+
+		loop_orphan_del(o);
+		o->drop(o);
+		run_later(l);
+	}
 	close(l->wake_read);
 	close(l->wake_write);
 	heap_free(&l->timers);
@@ -451,6 +460,20 @@ loop_defer_clear(struct loop_later *later)
 {
 	if (later->link.next != NULL)
 		list_del(&later->link);
+}
+
+void
+loop_orphan_add(struct loop *l, struct loop_orphan *orphan, void (*drop)(struct loop_orphan *orphan))
+{
+	orphan->drop = drop;
+	list_add_tail(&l->orphans, &orphan->link);
+}
+
+void
+loop_orphan_del(struct loop_orphan *orphan)
+{
+	if (orphan->link.next != NULL)
+		list_del(&orphan->link);
 }
 
 int64_t

@@ -51,6 +51,13 @@ struct loop_later {
 	void (*run)(struct loop_later *later);
 };
 
+/* Something without an owner that still has work to do on the loop, such as a connection that sends its last bytes: dropped when
+ * the loop is freed. */
+struct loop_orphan {
+	struct list link;
+	void (*drop)(struct loop_orphan *orphan);
+};
+
 /* `name` (kept, at most 15 bytes shown) names the thread in logs. NULL when the wake-up pipe cannot be made. */
 struct loop *loop_new(const char *name, struct err *e);
 /* Runs the letters that are still in the mailbox and the deferred work, then frees the loop. Timers and descriptors must be
@@ -91,6 +98,10 @@ void loop_post(struct loop *loop, struct loop_msg *msg);
 /* Calls later->run(later) after the present callback returned and before the next one. Setting twice keeps the first place. */
 void loop_defer(struct loop *loop, struct loop_later *later, void (*run)(struct loop_later *later));
 void loop_defer_clear(struct loop_later *later);
+
+/* loop_free calls orphan->drop(orphan), unless it was taken back before. */
+void loop_orphan_add(struct loop *loop, struct loop_orphan *orphan, void (*drop)(struct loop_orphan *orphan));
+void loop_orphan_del(struct loop_orphan *orphan);
 
 /* Monotonic ms, read once a turn after poll: cheap and good enough for idle times. */
 int64_t loop_now_ms(const struct loop *loop);
