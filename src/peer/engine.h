@@ -1,0 +1,67 @@
+/*
+ * The download engine of one process: what all tasks share. Belongs to the control loop.
+ */
+#ifndef PEER_ENGINE_H
+#define PEER_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/map.h"
+#include "peer/limit.h"
+#include "store/store.h"
+
+struct cluster;
+struct config;
+struct engine;
+struct err;
+struct loop;
+struct parent_channels;
+struct tls_config;
+struct workers;
+
+/* Tasks that are being downloaded or watched at once; past it requests are refused. Each costs a few KiB and a descriptor. */
+#define ENGINE_TASKS_MAX 65536
+
+/* Counters since start. Traffic is indexed by enum task_traffic. */
+struct engine_metrics {
+	uint64_t download_started, download_failed, download_finished;
+	uint64_t backend_started, backend_failed, backend_finished;
+	uint64_t prefetch_started, prefetch_failed;
+	uint64_t pieces[3], bytes[3];           /* pieces that callers got: from the source, from peers, from the store */
+	uint64_t piece_failed;                  /* transfers from parents that failed */
+	uint64_t parent_lied;                   /* of those: wrong bytes */
+	uint64_t register_failed;               /* conversations with a scheduler that ended in an error */
+	uint64_t tasks_small, tasks_total;      /* taken from the source without asking a scheduler, and all */
+};
+
+struct engine_options {
+	struct loop *loop;              /* the control loop */
+	const struct config *config;
+	struct store *store;
+	struct workers *workers;
+	struct cluster *cluster;        /* NULL: no scheduler, no parents (dfget on its own) */
+	struct tls_config *parent_tls;  /* for gRPC to parents; NULL: plaintext */
+	bool insecure_skip_verify;      /* of sources, for requests of this process */
+};
+
+struct engine {
+	struct engine_options o;
+	struct map tasks;               /* id of a standard task -> struct task */
+	struct parent_channels *channels;
+	struct limit download, source, prefetch;
+	struct engine_metrics metrics;
+	bool is_draining;
+};
+
+struct engine *engine_new(const struct engine_options *o);
+/* No request is taken any more; running ones end with UNAVAILABLE. Call engine_free once engine_is_idle. */
+void engine_drain(struct engine *g);
+bool engine_is_idle(const struct engine *g);
+void engine_free(struct engine *g);
+
+/* For store_options.deleted: ends what works on the task. */
+void engine_task_deleted(struct engine *g, struct store_task *t, enum store_reason reason);
+
+#endif
