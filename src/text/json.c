@@ -73,6 +73,13 @@ read_hex4(struct reader *r, uint32_t *out)
 	return 0;
 }
 
+static size_t
+bad_escape(struct reader *r, const char *what)
+{
+	fail(r, what);
+	return 0;
+}
+
 /* Behind a backslash. Writes the bytes it stands for at out, returns how many; 0 after an error. */
 static size_t
 read_escape(struct reader *r, uint8_t *out)
@@ -88,21 +95,21 @@ read_escape(struct reader *r, uint8_t *out)
 			return 0;
 		if (code >= 0xd800 && code <= 0xdbff) {
 			if (r->at + 1 >= r->text.n || r->text.p[r->at] != '\\' || r->text.p[r->at + 1] != 'u')
-				return (size_t)(fail(r, "half of a surrogate pair") + 1);
+				return bad_escape(r, "half of a surrogate pair");
 			r->at += 2;
 			if (read_hex4(r, &low) < 0)
 				return 0;
 			if (low < 0xdc00 || low > 0xdfff)
-				return (size_t)(fail(r, "half of a surrogate pair") + 1);
+				return bad_escape(r, "half of a surrogate pair");
 			code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
 		} else if (code >= 0xdc00 && code <= 0xdfff) {
-			return (size_t)(fail(r, "half of a surrogate pair") + 1);
+			return bad_escape(r, "half of a surrogate pair");
 		}
 		return utf8_encode(code, out);
 	}
 	at = c > 0 ? strchr(names, c) : NULL;
 	if (at == NULL)
-		return (size_t)(fail(r, "unknown escape in a string") + 1);
+		return bad_escape(r, "unknown escape in a string");
 	r->at++;
 	*out = (uint8_t)values[at - names];
 	return 1;

@@ -77,7 +77,7 @@ int url_basic_auth(const struct url *u, struct buf *out, struct err *e);
 int url_task_form(struct slice text, const struct slice *filters, size_t filter_count, struct buf *out, struct err *e);
 
 /*
- * Appends the URL for people to read: user info, values of query parameters and the fragment are hidden, control characters escaped.
+ * Appends the URL for people to read: user info, values of query parameters and the fragment are hidden, control characters left out.
  * Takes any text, also what url_parse refuses.
  */
 void url_redact(struct slice text, struct buf *out);
