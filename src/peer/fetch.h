@@ -61,6 +61,7 @@ struct fetch_job {
 	struct worker *worker;
 	struct loop *home;
 	struct list link;
+	struct link *carrier;           /* the connection it is on */
 };
 
 /* Control loop: sends the job to a worker (taken with workers_take; released before done is called). */

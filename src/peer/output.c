@@ -1,0 +1,376 @@
+#include "peer/output.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/digest.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "peer/engine.h"
+#include "peer/task.h"
+#include "peer/worker.h"
+#include "store/file.h"
+#include "store/output.h"
+
+/* Bytes copied between two looks at the cancel flag. */
+#define COPY_STEP_BYTES (UINT64_C(16) << 20)
+
+struct checked_piece {
+	uint32_t number, crc;
+	uint64_t offset, length;
+	bool is_good, was_read;
+};
+
+struct output_job {
+	struct work_job work;
+	struct task *task;              /* kept alive by `watch` */
+	struct task_watch watch;
+	output_done_fn *done;
+	void *ctx;
+	atomic_bool is_cancelled;
+	struct store_file *file;
+	struct err err;
+
+	/* Checking pieces. */
+	struct checked_piece *pieces;
+	size_t piece_count;
+
+	/* Verifying and placing. */
+	uint64_t length;
+	bool has_digest;
+	enum digest_kind kind;
+	char want[DIGEST_HEX_MAX];
+	bool digest_differs;
+	char *target;
+	bool overwrite, force_link, may_link, was_linked;
+	bool has_owner;
+	uid_t uid;
+	gid_t gid;
+};
+
+static void
+ignore_piece(struct task_watch *w, uint32_t number)
+{
+	(void)w;
+	(void)number;
+}
+
+static struct output_job *
+job_new(struct task *t, struct store_file *file, output_done_fn *done, void *ctx)
+{
+	struct output_job *job = xcalloc(1, sizeof *job);
+
+	job->task = t;
+	job->watch.task = t;
+	job->watch.on_piece = ignore_piece;
+	list_add_tail(&t->watchers, &job->watch.link);
+	job->file = file;
+	job->done = done;
+	job->ctx = ctx;
+	atomic_init(&job->is_cancelled, false);
+	return job;
+}
+
+static void
+job_free(struct output_job *job)
+{
+	task_unwatch(&job->watch);
+	store_file_unref(job->file);
+	free(job->pieces);
+	free(job->target);
+	free(job);
+}
+
+void
+output_cancel(struct output_job *job)
+{
+	atomic_store(&job->is_cancelled, true);
+}
+
+/* ---- digests as users write them ---- */
+
+/* crc32 is written in decimal (spec: wire.md 1.9); digest_parse takes hexadecimal ones alone. */
+static int
+parse_digest(struct slice text, enum digest_kind *kind, char hex[DIGEST_HEX_MAX], struct err *e)
+{
+	char *s;
+	uint64_t crc;
+	int rc = -1;
+
+	if (text.n > DIGEST_TEXT_MAX)
+		return err_set(e, ERR_INVALID_ARGUMENT, "invalid digest: longer than %d characters", DIGEST_TEXT_MAX);
+	s = slice_dup(text);
+	if (slice_starts(text, "crc32:")) {
+		*kind = DIGEST_CRC32;
+		if (slice_to_u64(slice_sub(text, 6, text.n), &crc) < 0 || crc > UINT32_MAX)
+			err_set(e, ERR_INVALID_ARGUMENT, "invalid digest(%s): crc32 takes 1 to 10 decimal digits", s);
+		else
+			rc = snprintf(hex, DIGEST_HEX_MAX, "%08x", (unsigned)crc) == 8 ? 0 : -1;
+	} else {
+		rc = digest_parse(s, kind, hex, e);
+		if (rc < 0)
+			err_wrap(e, "invalid digest(%s)", s);
+	}
+	free(s);
+	return rc;
+}
+
+static void
+format_digest(enum digest_kind kind, const char *hex, char out[DIGEST_TEXT_MAX])
+{
+	if (kind == DIGEST_CRC32)
+		snprintf(out, DIGEST_TEXT_MAX, "crc32:%lu", strtoul(hex, NULL, 16));
+	else
+		snprintf(out, DIGEST_TEXT_MAX, "%s:%s", digest_kind_name(kind), hex);
+}
+
+int
+output_check_digest(const struct common_download *d, struct err *e)
+{
+	enum digest_kind kind;
+	char hex[DIGEST_HEX_MAX];
+
+	return d->digest.n == 0 ? 0 : parse_digest(d->digest, &kind, hex, e);
+}
+
+/* ---- early check of the path ---- */
+
+static struct store_output_options
+options_of(const struct output_job *job)
+{
+	return (struct store_output_options){
+		.target = job->target, .overwrite = job->overwrite, .has_owner = job->has_owner, .uid = job->uid, .gid = job->gid,
+	};
+}
+
+int
+output_check(struct task *t, const struct task_caller *c, struct err *e)
+{
+	const struct common_download *d = &c->download;
+	struct store_output_options o = {.overwrite = d->overwrite};
+	struct store_file *f;
+	char *target;
+	int rc;
+
+	if (d->output_path.n == 0 || c->has_range)
+		return 0;
+	target = slice_dup(d->output_path);
+	o.target = target;
+	f = store_task_file(t->store, NULL);
+	rc = store_output_check(NULL, &o, t->engine->o.config->storage.dir, f, d->force_hard_link, e);
+	store_file_unref(f);
+	free(target);
+	return rc;
+}
+
+/* ---- checking pieces ---- */
+
+static void
+check_work(struct work_job *work)
+{
+	struct output_job *job = CONTAINER_OF(work, struct output_job, work);
+	void *buf = xmalloc(STORE_IO_BYTES);
+	struct err e;
+
+	for (size_t i = 0; i < job->piece_count && !atomic_load(&job->is_cancelled); i++) {
+		struct checked_piece *p = &job->pieces[i];
+
+		p->is_good = store_file_check(job->file, p->offset, p->length, p->crc, buf, &e) == 0;
+		p->was_read = true;
+	}
+	free(buf);
+}
+
+static void
+check_done(struct work_job *work)
+{
+	struct output_job *job = CONTAINER_OF(work, struct output_job, work);
+	bool is_cancelled = atomic_load(&job->is_cancelled);
+
+	for (size_t i = 0; i < job->piece_count && !job->task->is_deleted; i++)
+		if (job->pieces[i].was_read)
+			store_piece_checked(job->task->store, job->pieces[i].number, job->pieces[i].is_good);
+	if (!is_cancelled)
+		job->done(job->ctx, NULL);
+	job_free(job);
+}
+
+struct output_job *
+output_check_pieces(struct task *t, output_done_fn *done, void *ctx)
+{
+	struct store_file *file;
+	struct output_job *job;
+	struct checked_piece *list;
+	struct store_piece p;
+	size_t n = 0;
+
+	if (t->piece_count == 0)
+		return NULL;
+	file = store_task_file(t->store, NULL);
+	if (file == NULL)
+		return NULL;
+	store_task_content_changed(t->store, file);
+	list = xcalloc(t->piece_count, sizeof *list);
+	for (uint32_t i = 0; i < t->piece_count; i++)
+		if (store_piece_get(t->store, i, &p) == 0 && p.needs_check && p.has_crc)
+			list[n++] = (struct checked_piece){.number = i, .crc = p.crc, .offset = p.offset, .length = p.length};
+	if (n == 0) {
+		free(list);
+		store_file_unref(file);
+		return NULL;
+	}
+	job = job_new(t, file, done, ctx);
+	job->pieces = list;
+	job->piece_count = n;
+	job->work.work = check_work;
+	job->work.done = check_done;
+	work_start(t->engine->o.workers, &job->work);
+	return job;
+}
+
+/* ---- verifying and placing ---- */
+
+static int
+verify(struct output_job *job)
+{
+	uint8_t *buf = xmalloc(STORE_IO_BYTES);
+	struct digest d;
+	char hex[DIGEST_HEX_MAX], want[DIGEST_TEXT_MAX], got[DIGEST_TEXT_MAX];
+	int rc = -1;
+
+	digest_init(&d, job->kind);
+	for (uint64_t at = 0; at < job->length;) {
+		size_t n = job->length - at < STORE_IO_BYTES ? (size_t)(job->length - at) : STORE_IO_BYTES;
+
+		if (atomic_load(&job->is_cancelled) || store_file_pread(job->file, buf, n, at, &job->err) < 0)
+			goto out;
+		digest_update(&d, buf, n);
+		at += n;
+	}
+	digest_final_hex(&d, hex);
+	if (strcmp(hex, job->want) == 0) {
+		rc = 0;
+		goto out;
+	}
+	format_digest(job->kind, job->want, want);
+	format_digest(job->kind, hex, got);
+	job->digest_differs = true;
+	err_set(&job->err, ERR_INTERNAL, "digest mismatch expected: %s, actual: %s", want, got);
+out:
+	free(buf);
+	return rc;
+}
+
+static int
+copy(struct output_job *job, const struct store_output_options *o)
+{
+	struct store_output *out = store_output_open(job->file, job->length, o, &job->err);
+	int more = 1;
+
+	if (out == NULL)
+		return -1;
+	while (more > 0) {
+		if (atomic_load(&job->is_cancelled))
+			more = err_set(&job->err, ERR_CANCELLED, "cancelled");
+		else
+			more = store_output_step(out, COPY_STEP_BYTES, &job->err);
+	}
+	if (more == 0)
+		return store_output_commit(out, &job->err);
+	store_output_abort(out);
+	return -1;
+}
+
+/* A link where it is possible and harmless, else a copy. */
+static int
+place(struct output_job *job)
+{
+	struct store_output_options o = options_of(job);
+
+	if (store_output_is_same(job->file, job->target))
+		return 0;
+	if (job->force_link || job->may_link) {
+		if (store_output_link(job->file, &o, &job->err) == 0) {
+			job->was_linked = true;
+			return 0;
+		}
+		if (job->force_link || job->err.code == ERR_ALREADY_EXISTS)
+			return -1;
+		err_clear(&job->err);
+	}
+	return copy(job, &o);
+}
+
+static void
+output_work(struct work_job *work)
+{
+	struct output_job *job = CONTAINER_OF(work, struct output_job, work);
+
+	if (job->has_digest && verify(job) < 0)
+		return;
+	if (job->target != NULL)
+		place(job);
+}
+
+static void
+output_done(struct work_job *work)
+{
+	struct output_job *job = CONTAINER_OF(work, struct output_job, work);
+	struct task *t = job->task;
+	struct err e;
+
+	if (job->was_linked && !t->is_deleted)
+		store_task_linked(t->store, job->file);
+	if (job->digest_differs && !t->is_deleted) {
+		log_error("content does not match the digest asked for, dropped task=%s error=\"%s\"", t->id, job->err.text);
+		if (store_task_reset(t->store, &e) < 0)
+			log_error("content cannot be dropped task=%s error=\"%s\"", t->id, e.text);
+		store_task_fail(t->store, clock_wall_ns());
+		t->phase = TASK_NEW;
+	}
+	if (!atomic_load(&job->is_cancelled))
+		job->done(job->ctx, job->err.code != 0 ? &job->err : NULL);
+	job_free(job);
+}
+
+struct output_job *
+output_start(struct task *t, struct task_caller *c, output_done_fn *done, void *ctx, struct err *e)
+{
+	const struct common_download *d = &c->download;
+	struct output_job *job;
+	struct store_file *file;
+
+	err_clear(e);
+	if (c->has_range || (d->output_path.n == 0 && d->digest.n == 0))
+		return NULL;
+	file = store_task_file(t->store, e);
+	if (file == NULL)
+		return NULL;
+	job = job_new(t, file, done, ctx);
+	job->length = t->store->content_length;
+	if (d->digest.n > 0) {
+		job->has_digest = true;
+		if (parse_digest(d->digest, &job->kind, job->want, e) < 0) {
+			job_free(job);
+			return NULL;
+		}
+	}
+	if (d->output_path.n > 0) {
+		job->target = slice_dup(d->output_path);
+		job->overwrite = d->overwrite;
+		job->force_link = d->force_hard_link;
+		job->has_owner = c->has_owner;
+		job->uid = c->uid;
+		job->gid = c->gid;
+		job->may_link = !c->has_owner || c->uid == geteuid();
+	}
+	job->work.work = output_work;
+	job->work.done = output_done;
+	work_start(t->engine->o.workers, &job->work);
+	return job;
+}

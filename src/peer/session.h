@@ -1,0 +1,115 @@
+/*
+ * One download attempt of a task (a "peer" in the scheduler's words): the conversation with the scheduler, the parents it names, the
+ * source when need be. Brings the pieces it was made for, one by one, to the task. Belongs to the control loop.
+ */
+#ifndef PEER_SESSION_H
+#define PEER_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "net/loop.h"
+#include "peer/origin.h"
+#include "peer/task.h"
+
+struct announce;
+struct collect;
+
+/* No answer that helps, nothing in flight, no parent left: how long until the next step is tried. */
+#define SESSION_RETRY_MS 300
+/* Re-registrations after a scheduler was lost or forgot us. */
+#define SESSION_REGISTERS_MAX 3
+/* After the last message the scheduler may take this long to end the stream (spec: download.md 4.4 BETTER). */
+#define SESSION_GOODBYE_MS 10000
+/* Below and at this content or range length policy AUTO goes to the source without asking anybody (spec: download.md 4.3). */
+#define SESSION_SMALL_BYTES (UINT64_C(4) << 20)
+/* Pieces in flight from parents at the start, and while answers are limited by bandwidth (design: fan-out). */
+#define SESSION_WINDOW_MIN 2
+#define SESSION_WINDOW_FAST 4
+/* An answer within this time was limited by latency, not by bandwidth. */
+#define SESSION_FAST_NS (INT64_C(60) * 1000 * 1000)
+
+enum session_phase {
+	SESSION_REGISTERING,    /* waiting for the scheduler's answer */
+	SESSION_PARENTS,        /* a round with parents */
+	SESSION_SOURCE,         /* the scheduler sent us to the source */
+	SESSION_DIRECT,         /* the source without the scheduler */
+	SESSION_OVER,
+};
+
+struct session {
+	struct list link;               /* in task->sessions */
+	struct task *task;
+	enum session_phase phase;
+	enum task_asker asker;
+	char peer_id[PEER_ID_SIZE];
+	struct arena arena;
+	struct common_download download;        /* as it goes to the scheduler */
+	struct origin_target *target;
+	uint64_t *wanted;               /* bitmap of pieces this attempt is for */
+	bool is_cancelled;
+	bool had_source_error;          /* one complete attempt at the source failed */
+
+	struct announce *announce;      /* NULL while there is no conversation */
+	unsigned answers;               /* messages of the scheduler acted upon */
+	unsigned registers;
+	struct collect *collect;        /* parents of the round; NULL before the first */
+	unsigned window;                /* pieces in flight from parents, at most */
+	unsigned in_flight;             /* transfers from parents */
+
+	struct list source_jobs;
+	unsigned source_job_count;
+	unsigned source_window;
+	uint64_t source_rate, source_bytes;     /* of the last measured span; bytes in this one */
+	int64_t source_since_ms;
+	int source_step;                /* last change of the window */
+
+	struct loop_timer retry;
+	struct loop_later later;
+	struct err failure;             /* last reason why pieces are missing */
+	struct origin_error *origin_failure;    /* and what the origin said; NULL when it was not the origin */
+};
+
+/* For the pieces of c's span that are missing; becomes c's session. */
+struct session *session_new(struct task *t, struct task_caller *c);
+/* True when the session works on every missing piece of this caller and c may join it. */
+bool session_covers(const struct session *s, const struct task_caller *c);
+/* A piece of the task was finished (by this session or another one). */
+void session_on_piece(struct session *s, const struct store_piece *p, enum task_traffic traffic);
+/* A piece became free again. */
+void session_kick(struct session *s);
+/* Nobody wants it any more, or the task is gone. It ends without telling the task. */
+void session_cancel(struct session *s);
+
+/* A seed was asked for a task that it has: tells the scheduler so (register with metadata_only). done once; err NULL for success. */
+void session_announce_metadata(struct engine *g, const struct task_caller *c, void (*done)(void *ctx, const struct err *e), void *ctx);
+
+/* ---- within the session ---- */
+
+/* The source phase (session_source.c): fetches what is missing; session_source_ended is called when it is over. */
+void session_source_start(struct session *s);
+void session_source_kick(struct session *s);
+void session_source_stop(struct session *s);
+/* err NULL: every wanted piece is there. */
+void session_source_ended(struct session *s, const struct err *err, const struct origin_error *origin);
+
+/* What the conversation says (announce.c). */
+struct common_peer;
+void session_on_parents(struct session *s, const struct common_peer *parents, size_t n);
+void session_on_need_source(struct session *s, struct slice reason);
+void session_on_empty(struct session *s);
+void session_on_metadata_only(struct session *s);
+void session_on_announce_end(struct session *s, const struct err *err);
+
+/* What the parents say (collect.c): a piece appeared, or a stream ended. */
+void session_on_offer(struct session *s);
+
+/* Pieces wanted and not finished. */
+uint32_t session_missing(const struct session *s);
+/* Whether somebody allows the source. */
+bool session_may_use_source(const struct session *s);
+
+#endif

@@ -1,0 +1,571 @@
+/*
+ * Callers and the life of a task. What brings pieces is session.c; where finished content goes is output.c; asking the origin for length and
+ * headers is prepare.c.
+ */
+#include "peer/task.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "cluster/cluster.h"
+#include "config/config.h"
+#include "peer/engine.h"
+#include "peer/origin.h"
+#include "peer/output.h"
+#include "peer/prepare.h"
+#include "peer/session.h"
+#include "peer/worker.h"
+#include "store/file.h"
+
+static struct engine *
+engine_of(const struct task_caller *c)
+{
+	return c->task->engine;
+}
+
+/* ---- life ---- */
+
+static struct task *
+task_find(struct engine *g, struct slice id)
+{
+	return map_get(&g->tasks, id);
+}
+
+static struct task *
+task_new(struct engine *g, const char *id, struct store_task *store)
+{
+	struct task *t = xcalloc(1, sizeof *t);
+
+	t->engine = g;
+	memcpy(t->id, id, TASK_ID_SIZE);
+	t->store = store;
+	store_task_use(store);
+	list_init(&t->callers);
+	list_init(&t->sessions);
+	list_init(&t->watchers);
+	list_init(&t->settle.link);
+	map_put(&g->tasks, slice_make(t->id, TASK_ID_LENGTH), t);
+	return t;
+}
+
+static void
+task_free_if_idle(struct loop_later *later)
+{
+	struct task *t = CONTAINER_OF(later, struct task, settle);
+
+	if (!list_is_empty(&t->callers) || !list_is_empty(&t->sessions) || !list_is_empty(&t->watchers) || t->stat != NULL || t->stream != NULL)
+		return;
+	if (!t->is_deleted)
+		map_del(&t->engine->tasks, slice_make(t->id, TASK_ID_LENGTH));
+	store_task_release(t->store);
+	origin_target_unref(t->target);
+	free(t->in_flight);
+	free(t);
+}
+
+void
+task_settle(struct task *t)
+{
+	loop_defer(t->engine->o.loop, &t->settle, task_free_if_idle);
+}
+
+bool
+task_is_active(const struct task *t)
+{
+	return t->phase == TASK_PREPARING || !list_is_empty(&t->sessions);
+}
+
+/* ---- callers ---- */
+
+static void
+caller_free(struct task_caller *c)
+{
+	struct task *t = c->task;
+
+	list_del(&c->link);
+	t->caller_count--;
+	loop_timer_clear(t->engine->o.loop, &c->deadline);
+	loop_defer_clear(&c->later);
+	free(c->emitted);
+	arena_free(&c->arena);
+	free(c);
+	task_settle(t);
+}
+
+/* Tells the end and frees. */
+static void
+caller_end(struct task_caller *c, const struct err *err, const struct origin_error *origin)
+{
+	struct task_end end = {.err = err, .origin = origin};
+	struct engine_metrics *m = &engine_of(c)->metrics;
+
+	c->is_over = true;
+	c->session = NULL;
+	if (c->output != NULL)
+		output_cancel(c->output);
+	if (err == NULL)
+		m->download_finished++;
+	else
+		m->download_failed++;
+	c->events->on_end(c->ctx, &end);
+	caller_free(c);
+}
+
+static void
+caller_on_output(void *ctx, const struct err *err)
+{
+	struct task_caller *c = ctx;
+
+	c->output = NULL;
+	caller_end(c, err, NULL);
+}
+
+/* All pieces of the span are there: verify and place the output, then the end. */
+static void
+caller_complete(struct task_caller *c)
+{
+	struct task *t = c->task;
+	struct err err = {0};
+
+	c->session = NULL;
+	c->output = output_start(t, c, caller_on_output, c, &err);
+	if (c->output == NULL)
+		caller_end(c, err.code != 0 ? &err : NULL, NULL);
+}
+
+static void
+caller_emit(struct task_caller *c, const struct store_piece *p, enum task_traffic traffic)
+{
+	struct engine_metrics *m = &engine_of(c)->metrics;
+
+	if (c->is_over || !c->has_started || c->span.is_empty || p->number < c->span.first || p->number > c->span.last ||
+	    bit_get(c->emitted, p->number))
+		return;
+	bit_set(c->emitted, p->number);
+	c->missing--;
+	m->pieces[traffic]++;
+	m->bytes[traffic] += p->length;
+	c->events->on_piece(c->ctx, p, traffic);
+}
+
+static int
+caller_find_range(struct task_caller *c, struct err *e)
+{
+	const struct common_download *d = &c->download;
+	uint64_t length = c->task->store->content_length;
+
+	if (d->range != NULL) {
+		c->has_range = true;
+		c->range = (struct byte_range){.start = d->range->start, .length = d->range->length};
+		if (c->range.start < length && c->range.length > length - c->range.start)
+			c->range.length = length - c->range.start;
+		return 0;
+	}
+	for (size_t i = 0; i < d->n_request_header; i++) {
+		if (!slice_ieq_str(d->request_header[i].key, "range"))
+			continue;
+		c->has_range = true;
+		return range_header_parse(d->request_header[i].value, length, &c->range, e);
+	}
+	return 0;
+}
+
+/* Where a piece that is on file came from, as this caller sees it: what came after it asked is not "local". */
+static enum task_traffic
+traffic_for(const struct task_caller *c, const struct store_piece *p)
+{
+	if (p->finished_at < c->asked_at)
+		return TASK_LOCAL_PEER;
+	return p->traffic_type == STORE_FROM_PEER ? TASK_REMOTE_PEER : TASK_BACK_TO_SOURCE;
+}
+
+static void
+caller_join_session(struct task_caller *c)
+{
+	struct task *t = c->task;
+
+	LIST_EACH(it, next, &t->sessions) {
+		struct session *s = CONTAINER_OF(it, struct session, link);
+
+		if (session_covers(s, c)) {
+			c->session = s;
+			return;
+		}
+	}
+	c->session = session_new(t, c);
+}
+
+/* A seed that has everything tells the scheduler so instead of the caller's pieces (spec: download.md 4.8). */
+static void
+caller_on_metadata(void *ctx, const struct err *err)
+{
+	struct task_caller *c = ctx;
+
+	c->session = NULL;
+	caller_end(c, err, NULL);
+}
+
+static void
+caller_run(struct task_caller *c)
+{
+	struct task *t = c->task;
+	struct store_piece p;
+	struct err err = {0};
+
+	store_task_touch(t->store, clock_wall_ns());
+	if (caller_find_range(c, &err) < 0 ||
+	    piece_span_of(t->store->content_length, t->store->piece_length, c->has_range ? &c->range : NULL, &c->span, &err) < 0 ||
+	    output_check(t, c, &err) < 0) {
+		caller_end(c, &err, NULL);
+		return;
+	}
+	c->was_finished = t->store->finished_at != 0;
+	if (c->asker == TASK_FOR_SCHEDULER && c->was_finished && t->engine->o.cluster != NULL) {
+		session_announce_metadata(t->engine, c, caller_on_metadata, c);
+		return;
+	}
+	c->emitted = xcalloc((size_t)t->piece_count / 64 + 1, sizeof *c->emitted);
+	c->missing = c->span.is_empty ? 0 : c->span.last - c->span.first + 1;
+	c->has_started = true;
+	c->events->on_started(c->ctx, &(struct task_started){
+		.store = t->store, .peer_id = c->peer_id, .has_range = c->has_range, .range = c->range, .span = c->span,
+		.is_finished = c->was_finished,
+	});
+	for (uint32_t n = c->span.first; c->missing > 0 && n <= c->span.last; n++)
+		if (store_piece_get(t->store, n, &p) == 0)
+			caller_emit(c, &p, traffic_for(c, &p));
+	if (c->missing == 0)
+		caller_complete(c);
+	else
+		caller_join_session(c);
+}
+
+/* Pieces that were not looked at since the start of the process, or whose file was touched, are checked before they count. */
+static void
+caller_on_checked(void *ctx, const struct err *err)
+{
+	struct task_caller *c = ctx;
+
+	(void)err;
+	c->output = NULL;
+	caller_run(c);
+}
+
+void
+caller_start(struct task_caller *c)
+{
+	c->output = output_check_pieces(c->task, caller_on_checked, c);
+	if (c->output == NULL)
+		caller_run(c);
+}
+
+static void
+caller_start_later(struct loop_later *later)
+{
+	struct task_caller *c = CONTAINER_OF(later, struct task_caller, later);
+	struct task *t = c->task;
+
+	if (c->failure.code != 0) {
+		caller_end(c, &c->failure, NULL);
+		return;
+	}
+	if (t->phase == TASK_PREPARING)
+		return;         /* task_prepared starts it */
+	if (t->phase == TASK_READY || prepare_is_known(t))
+		caller_start(c);
+	else
+		prepare_start(t, c);
+}
+
+static void
+caller_is_late(void *ctx)
+{
+	struct task_caller *c = ctx;
+	struct session *s = c->session;
+	struct err err;
+
+	err_set(&err, ERR_DEADLINE_EXCEEDED, "download of task %s did not finish within its timeout", c->task->id);
+	c->session = NULL;
+	caller_end(c, &err, NULL);
+	if (s != NULL)
+		session_kick(s);
+}
+
+static int
+check_request(struct engine *g, const struct common_download *d, struct err *e)
+{
+	if (g->is_draining)
+		return err_set(e, ERR_UNAVAILABLE, "the daemon is stopping");
+	if (d == NULL)
+		return err_set(e, ERR_INVALID_ARGUMENT, "missing download");
+	if (d->has_piece_length && piece_length_check(d->piece_length, e) < 0)
+		return -1;
+	return output_check_digest(d, e);
+}
+
+struct task_caller *
+task_request(struct engine *g, const struct task_request *r, const struct task_caller_events *ev, void *ctx, struct err *e)
+{
+	char id[TASK_ID_SIZE];
+	struct store_task *store;
+	struct task_caller *c;
+	struct task *t;
+
+	if (check_request(g, r->download, e) < 0 || task_id_standard(r->download, id, e) < 0)
+		return NULL;
+	t = task_find(g, slice_make(id, TASK_ID_LENGTH));
+	if (t == NULL) {
+		if (g->tasks.count >= ENGINE_TASKS_MAX) {
+			err_set(e, ERR_RESOURCE_EXHAUSTED, "more than %d tasks at once", ENGINE_TASKS_MAX);
+			return NULL;
+		}
+		store = store_task_begin(g->o.store, STORE_STANDARD, id, clock_wall_ns(), e);
+		if (store == NULL)
+			return NULL;
+		t = task_new(g, id, store);
+	}
+	if (t->caller_count >= TASK_CALLERS_MAX) {
+		err_set(e, ERR_RESOURCE_EXHAUSTED, "more than %d requests of task %s at once", TASK_CALLERS_MAX, id);
+		return NULL;
+	}
+	c = xcalloc(1, sizeof *c);
+	arena_init(&c->arena, TASK_REQUEST_BYTES);
+	if (pb_copy(&common_download_desc, r->download, &c->arena, &c->download, e) < 0) {
+		arena_free(&c->arena);
+		free(c);
+		task_settle(t);
+		return NULL;
+	}
+	c->task = t;
+	c->asker = r->asker;
+	c->has_owner = r->has_owner;
+	c->uid = r->uid;
+	c->gid = r->gid;
+	c->events = ev;
+	c->ctx = ctx;
+	c->asked_at = clock_wall_ns();
+	peer_id_make(c->peer_id, g->o.config->host.ip, g->o.config->host.hostname, g->o.config->seed_peer.enable);
+	list_add_tail(&t->callers, &c->link);
+	t->caller_count++;
+	g->metrics.download_started++;
+	if (c->download.timeout != NULL && c->download.timeout->seconds > 0 && c->download.timeout->seconds < 1000000000)
+		loop_timer_set(g->o.loop, &c->deadline, c->download.timeout->seconds * 1000 + c->download.timeout->nanos / 1000000,
+		    caller_is_late, c);
+	list_init(&c->later.link);
+	loop_defer(g->o.loop, &c->later, caller_start_later);
+	return c;
+}
+
+/* Whether anybody still waits for what the session brings. */
+static bool
+session_is_wanted(const struct session *s)
+{
+	if (s->asker != TASK_FOR_USER || !list_is_empty(&s->task->watchers))
+		return true;
+	LIST_EACH(it, next, &s->task->callers)
+		if (CONTAINER_OF(it, struct task_caller, link)->session == s)
+			return true;
+	return false;
+}
+
+void
+task_caller_cancel(struct task_caller *c)
+{
+	struct session *s = c->session;
+
+	c->is_over = true;
+	c->session = NULL;
+	if (c->output != NULL)
+		output_cancel(c->output);
+	caller_free(c);
+	if (s != NULL && !session_is_wanted(s))
+		session_cancel(s);
+}
+
+/* ---- what sessions call ---- */
+
+bool
+task_claim(struct task *t, uint32_t n)
+{
+	if (store_piece_is_finished(t->store, n) || bit_get(t->in_flight, n))
+		return false;
+	bit_set(t->in_flight, n);
+	return true;
+}
+
+void
+task_unclaim(struct task *t, uint32_t n)
+{
+	bit_clear(t->in_flight, n);
+	LIST_EACH(it, next, &t->sessions)
+		session_kick(CONTAINER_OF(it, struct session, link));
+}
+
+/* The last piece of the whole task came: the record says so from now on. */
+static void
+finish_if_whole(struct task *t)
+{
+	struct err e;
+
+	if (t->store->finished_at != 0 || t->store->pieces_finished < t->piece_count)
+		return;
+	if (store_task_finish(t->store, clock_wall_ns(), &e) < 0)
+		log_error("task cannot be marked finished task=%s error=\"%s\"", t->id, e.text);
+	else
+		log_info("task finished task=%s length=%llu", t->id, (unsigned long long)t->store->content_length);
+}
+
+int
+task_piece_done(struct task *t, const struct store_piece *p, struct err *e)
+{
+	enum task_traffic traffic = p->traffic_type == STORE_FROM_PEER ? TASK_REMOTE_PEER : TASK_BACK_TO_SOURCE;
+
+	bit_clear(t->in_flight, p->number);
+	if (store_piece_finish(t->store, p, e) < 0)
+		return -1;
+	finish_if_whole(t);
+	LIST_EACH(it, next, &t->watchers) {
+		struct task_watch *w = CONTAINER_OF(it, struct task_watch, link);
+
+		w->on_piece(w, p->number);
+	}
+	LIST_EACH(it, next, &t->callers)
+		caller_emit(CONTAINER_OF(it, struct task_caller, link), p, traffic);
+	LIST_EACH(it, next, &t->sessions)
+		session_on_piece(CONTAINER_OF(it, struct session, link), p, traffic);
+	LIST_EACH(it, next, &t->callers) {
+		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
+
+		if (c->has_started && !c->is_over && c->missing == 0 && c->output == NULL)
+			caller_complete(c);
+	}
+	return 0;
+}
+
+static void
+tell_watchers_idle(struct task *t, const struct err *why)
+{
+	if (task_is_active(t) && why == NULL)
+		return;
+	LIST_EACH(it, next, &t->watchers) {
+		struct task_watch *w = CONTAINER_OF(it, struct task_watch, link);
+
+		if (w->on_idle != NULL)
+			w->on_idle(w, why);
+	}
+}
+
+void
+task_session_ended(struct task *t, struct session *s, const struct err *err, const struct origin_error *origin)
+{
+	if (err != NULL)
+		store_task_fail(t->store, clock_wall_ns());
+	LIST_EACH(it, next, &t->callers) {
+		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
+
+		if (c->session != s)
+			continue;
+		c->session = NULL;
+		if (err != NULL)
+			caller_end(c, err, origin);
+	}
+	tell_watchers_idle(t, NULL);
+	task_settle(t);
+}
+
+/* Length and headers are known (err NULL), or why not: everybody who waited goes on. */
+void
+task_prepared(struct task *t, const struct err *err, const struct origin_error *origin)
+{
+	t->phase = err == NULL ? TASK_READY : TASK_NEW;
+	LIST_EACH(it, next, &t->callers) {
+		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
+
+		if (c->has_started || c->is_over || !list_is_empty(&c->later.link))
+			continue;
+		if (err == NULL)
+			caller_start(c);
+		else
+			caller_end(c, err, origin);
+	}
+	tell_watchers_idle(t, NULL);
+	task_settle(t);
+}
+
+/* ---- watchers ---- */
+
+int
+task_watch(struct engine *g, struct slice task_id, struct task_watch *w, struct err *e)
+{
+	struct task *t;
+	struct store_task *store;
+	char id[TASK_ID_SIZE];
+
+	if (!task_id_is_valid(task_id))
+		return err_set(e, ERR_INVALID_ARGUMENT, "invalid task id");
+	t = task_find(g, task_id);
+	if (t == NULL) {
+		memcpy(id, task_id.p, TASK_ID_LENGTH);
+		id[TASK_ID_LENGTH] = '\0';
+		store = store_task_find(g->o.store, STORE_STANDARD, id);
+		if (store == NULL)
+			return err_set(e, ERR_NOT_FOUND, "task %s not found", id);
+		t = task_new(g, id, store);
+		if (prepare_is_known(t))
+			t->phase = TASK_READY;
+	}
+	w->task = t;
+	list_add_tail(&t->watchers, &w->link);
+	return 0;
+}
+
+void
+task_unwatch(struct task_watch *w)
+{
+	struct task *t = w->task;
+
+	list_del(&w->link);
+	w->task = NULL;
+	if (t == NULL)
+		return;
+	LIST_EACH(it, next, &t->sessions) {
+		struct session *s = CONTAINER_OF(it, struct session, link);
+
+		if (!session_is_wanted(s))
+			session_cancel(s);
+	}
+	task_settle(t);
+}
+
+/* ---- deletion ---- */
+
+void
+engine_task_deleted(struct engine *g, struct store_task *store, enum store_reason reason)
+{
+	struct task *t = store->kind == STORE_STANDARD ? task_find(g, slice_str(store->id)) : NULL;
+	struct err err;
+
+	(void)reason;
+	if (t == NULL || t->store != store)
+		return;
+	err_set(&err, ERR_NOT_FOUND, "task %s not found", t->id);
+	t->is_deleted = true;
+	map_del(&g->tasks, slice_make(t->id, TASK_ID_LENGTH));
+	LIST_EACH(it, next, &t->sessions)
+		session_cancel(CONTAINER_OF(it, struct session, link));
+	LIST_EACH(it, next, &t->callers) {
+		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
+
+		/* Later, since the store is in the middle of a change. */
+		c->session = NULL;
+		c->failure = err;
+		loop_defer(g->o.loop, &c->later, caller_start_later);
+	}
+	prepare_cancel(t);
+	tell_watchers_idle(t, &err);
+	task_settle(t);
+}
