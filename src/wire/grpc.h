@@ -67,8 +67,8 @@ bool grpc_is_content_type(struct slice value);
 /* "/package.Service/Method" in two; -1 when it has not two parts. */
 int grpc_split_path(struct slice path, struct slice *service, struct slice *method);
 
-/* Longest text, with its NUL. */
-#define GRPC_TIMEOUT_MAX 12
+/* Room for the text of a timeout and its NUL. */
+#define GRPC_TIMEOUT_MAX 24
 
 /* "10000000u": 1 to 8 digits and one of H M S m u n. Nanoseconds, at most INT64_MAX. 0, or -1 when malformed. */
 int grpc_parse_timeout(struct slice value, int64_t *ns);

@@ -139,7 +139,5 @@ void pb_print(const struct pb_desc *desc, const void *msg, struct buf *out);
 struct slice pb_pair_get(const struct pb_pair *pairs, size_t n, const char *key);
 /* The method with this ":path", or NULL. */
 const struct pb_method *pb_service_find(const struct pb_service *service, struct slice path);
-/* Whether the bytes are well-formed UTF-8 (no surrogates, no overlong forms), as string fields must be. */
-bool pb_is_utf8(struct slice s);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "text/utf8.h"
 #include "wire/pb_member.h"
 
 #define NUMBER_MAX UINT32_C(536870911)  /* largest field number, 2^29 - 1 */
@@ -190,7 +191,7 @@ store_scalar(const struct pb_field *f, uint64_t v, void *at)
 static int
 store_bytes(const struct decoder *d, const struct pb_desc *desc, const struct pb_field *f, struct slice bytes, void *at)
 {
-	if (f->type == PB_STRING && !pb_is_utf8(bytes))
+	if (f->type == PB_STRING && !utf8_is_valid(bytes))
 		return err_set(d->err, ERR_INTERNAL, "failed to decode Protobuf message: %s.%s: invalid UTF-8", desc->name, f->name);
 	memcpy(at, &bytes, sizeof(bytes));
 	return 0;

@@ -98,7 +98,5 @@ pb_wire_of(const struct pb_field *f)
 
 /* Whether pb_encode writes anything for this field of msg. */
 bool pb_is_written(const struct pb_field *f, const void *msg);
-/* Bytes of the well-formed UTF-8 character at p (n > 0 bytes are there), and its number; 0 when there is none. */
-size_t pb_read_utf8(const uint8_t *p, size_t n, uint32_t *c);
 
 #endif

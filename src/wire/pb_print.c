@@ -6,6 +6,8 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "text/encode.h"
+#include "text/utf8.h"
 #include "wire/pb_member.h"
 
 static void
@@ -13,10 +15,10 @@ print_string(struct slice s, struct buf *out)
 {
 	buf_append_u8(out, '"');
 	for (size_t i = 0; i < s.n;) {
-		uint32_t c = 0xfffd;
-		size_t n = pb_read_utf8(s.p + i, s.n - i, &c);
+		uint32_t c = UTF8_REPLACEMENT;
+		size_t bad = 0, n = utf8_decode(slice_sub(s, i, s.n), &c, &bad);
 
-		i += n > 0 ? n : 1;
+		i += n > 0 ? n : bad;
 		if (c == '"' || c == '\\')
 			buf_printf(out, "\\%c", (char)c);
 		else if (c == '\n')
@@ -32,22 +34,6 @@ print_string(struct slice s, struct buf *out)
 		else
 			buf_printf(out, "\\u%04x\\u%04x", (unsigned)(0xd800 + ((c - 0x10000) >> 10)),
 			    (unsigned)(0xdc00 + ((c - 0x10000) & 0x3ff)));
-	}
-	buf_append_u8(out, '"');
-}
-
-static void
-print_base64(struct slice s, struct buf *out)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-	buf_append_u8(out, '"');
-	for (size_t i = 0; i < s.n; i += 3) {
-		size_t n = s.n - i < 3 ? s.n - i : 3;
-		uint32_t v = (uint32_t)s.p[i] << 16 | (n > 1 ? (uint32_t)s.p[i + 1] << 8 : 0) | (n > 2 ? s.p[i + 2] : 0);
-
-		for (unsigned k = 0; k < 4; k++)
-			buf_append_u8(out, (uint8_t)(k <= n ? digits[v >> (18 - 6 * k) & 63] : '='));
 	}
 	buf_append_u8(out, '"');
 }
@@ -194,7 +180,9 @@ print_value(const struct pb_field *f, const void *at, struct buf *out)
 		break;
 	case PB_BYTES:
 		memcpy(&v.bytes, at, sizeof(v.bytes));
-		print_base64(v.bytes, out);
+		buf_append_u8(out, '"');
+		base64_encode(v.bytes, BASE64_STD, true, out);
+		buf_append_u8(out, '"');
 		break;
 	case PB_MESSAGE:
 		pb_print(f->sub, at, out);

@@ -109,7 +109,6 @@ struct vortex_reply_reader {
 	uint8_t bytes[VORTEX_HEADER_BYTES + 4 + VORTEX_METADATA_MAX];
 	size_t n;                       /* bytes kept */
 	uint32_t skip;                  /* bytes of the value still to be dropped */
-	struct slice text;              /* repaired message of an error, in `bytes` */
 };
 
 /* To read the answer to a request with this tag. */
