@@ -413,9 +413,9 @@ read_relative(struct build *b, const struct url *base)
 	}
 	buf_append_slice(&b->out, base->path);
 	if (b->in.n == 0 || b->in.p[0] == '#') {
-		span_close(b, &b->path);
-		protect_path(b);
 		if (base->query.p != NULL) {
+			span_close(b, &b->path);
+			protect_path(b);
 			buf_append_u8(&b->out, '?');
 			span_open(b, &b->query);
 			buf_append_slice(&b->out, base->query);
