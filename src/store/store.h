@@ -22,11 +22,12 @@ struct store;
 struct store_file;
 struct store_job;
 struct store_sys;
+struct store_task;
 struct store_pieces;
 
 #define STORE_ID_MAX 128                        /* an id is 64 or 128 lower-case hex digits */
 #define STORE_CONTENT_MAX ((uint64_t)1 << 44)   /* bytes of one task: 16 TiB, what ext4 holds in a file */
-#define STORE_PIECES_MAX ((uint32_t)1 << 20)    /* pieces of one task: 24 MiB of index */
+#define STORE_PIECES_MAX ((uint32_t)1 << 20)    /* pieces of one task: 32 MiB of index when all are there */
 #define STORE_PIECE_LENGTH_MAX ((uint64_t)1 << 30)
 #define STORE_HEADERS_MAX 256                   /* response headers kept with a task */
 #define STORE_DETAILS_MAX (64 * 1024)           /* bytes of headers, validators and url together */
@@ -99,16 +100,33 @@ struct store_task {
 	/* The rest is the store's. */
 	struct store_pieces *loaded;    /* details and pieces; NULL while only on disk */
 	struct store_file *file;        /* the store's own reference; NULL while not open */
+	int journal_fd;                 /* -1 while not open */
+	uint32_t journal_records;       /* good records on file; the next one goes behind them */
+	uint32_t generation;            /* counts resets, so that a job of an older content is known as such */
+	uint32_t meta_version;          /* counts changes of the task record */
+	uint32_t written_version;       /* ... the one on disk */
 	struct list order;              /* by last access: one ring for partial tasks, one per kind for finished ones */
-	struct list open_order, loaded_order, work;
-	struct heap_node expiry;
-	int64_t written_at, checkpoint_at, cache_dropped_at;
-	uint64_t unsynced_bytes, reserved;
-	int64_t id_mtime;
-	uint64_t id_ino, id_size;       /* identity of the content as last verified, see store_task_content_changed */
-	int journal_fd;
-	uint32_t journal_records;
-	bool on_disk, meta_is_synced, is_busy, is_dirty, has_identity;
+	struct list open_order;         /* while a descriptor is open */
+	struct list loaded_order;       /* while loaded */
+	struct list work;               /* waiting for a sync job */
+	struct list dirty;              /* the record on disk is old */
+	struct list unsynced;           /* has pieces that no checkpoint covers */
+	struct heap_node expiry;        /* persistent kinds */
+	uint64_t unsynced_bytes;
+	uint64_t reserved;
+	int64_t written_at;             /* updated_at in the record on disk */
+	int64_t checkpoint_at;          /* when the last sync began */
+	int64_t cache_dropped_at;
+	uint64_t id_ino, id_size;       /* identity of the content as last verified */
+	int64_t id_mtime_ns;
+	bool has_identity;
+	bool on_disk;                   /* there is a task record */
+	bool has_content;               /* seen by the recovery */
+	bool meta_is_synced;            /* and it is on stable storage: replace it only by one that is, too */
+	bool is_trusted;                /* all finished pieces were written or checked in this run */
+	bool is_busy;                   /* a job works on it */
+	bool sync_again;                /* asked for while busy */
+	bool is_failing;                /* the last write of its record failed; said once */
 };
 
 bool store_id_is_valid(const char *id);

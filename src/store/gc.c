@@ -1,0 +1,295 @@
+/*
+ * Space: what there is, and what to throw away when it gets short.
+ */
+#include "store/private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/os/file_os.h"
+
+#define ABANDONED_NS ((int64_t)24 * 3600 * 1000000000)  /* a partial task that nobody touched for a day */
+#define CRITICAL_PERCENT 95                             /* from here on younger partial tasks go, too */
+#define BUSY_AGAIN_NS ((int64_t)60 * 1000000000)        /* an expired task in use is looked at again after this */
+
+static unsigned
+percent_used(uint64_t available, uint64_t total)
+{
+	if (total == 0)
+		return 100;
+	if (available >= total)
+		return 0;
+	return 100 - (unsigned)(available / (total / 100 + (total % 100 > 0)));
+}
+
+int
+store_usage(struct store *s, struct store_usage *out, struct err *e)
+{
+	struct statvfs fs;
+	uint64_t total, available, taken = s->used + s->reserved;
+
+	if (s->sys->fstatvfs(s->content_fd, &fs) < 0)
+		return err_sys(e, errno, "free space of %s", s->dir);
+	total = (uint64_t)fs.f_blocks * fs.f_frsize;
+	available = (uint64_t)fs.f_bavail * fs.f_frsize;
+	available = available > s->reserved ? available - s->reserved : 0;
+	out->total = total;
+	out->available = available;
+	out->percent = percent_used(available, total);
+	if (s->o.capacity > 0) {
+		uint64_t rest = s->o.capacity > taken ? s->o.capacity - taken : 0;
+		unsigned percent = percent_used(rest, s->o.capacity);
+
+		/* The stricter of the two counts. */
+		if (rest < available)
+			out->available = rest;
+		if (percent >= out->percent) {
+			out->percent = percent;
+			out->total = s->o.capacity;
+		}
+	}
+	out->used = s->used;
+	out->reserved = s->reserved;
+	for (int kind = 0; kind < STORE_KINDS; kind++)
+		out->tasks[kind] = s->tasks[kind].count;
+	return 0;
+}
+
+void
+store_gc_demand(struct store *s, uint64_t bytes)
+{
+	if (bytes > s->gc_demand)
+		s->gc_demand = bytes;
+}
+
+/* ---- one pass ---- */
+
+struct pass {
+	struct store *s;
+	int64_t now;
+	const struct store_gc_limits *limits;
+	size_t budget;
+	struct store_gc_result *result;
+};
+
+/* A reference beyond the store's own means that some thread still moves its bytes. */
+static bool
+is_in_use(const struct store_task *t)
+{
+	return t->uses > 0 || t->is_busy || (t->file && atomic_load_explicit(&t->file->refs, memory_order_relaxed) > 1);
+}
+
+/* What removing it gives back: nothing while an output shares the inode. */
+static uint64_t
+would_free(const struct store_task *t)
+{
+	const struct store *s = t->store;
+	char name[STORE_NAME_MAX];
+	struct stat st;
+
+	store_name(name, t->kind, t->id, "");
+	if (s->sys->fstatat(s->content_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_nlink != 1)
+		return 0;
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static void
+collect(struct pass *in, struct store_task *t, enum store_reason reason)
+{
+	struct store *s = in->s;
+	uint64_t freed = would_free(t), mine = t->disk_bytes;
+	struct err e = {0};
+
+	log_debug("task collected task=%s reason=%s bytes=%" PRIu64, t->id, reason == STORE_DELETED_EXPIRED ? "expired" : "space", mine);
+	if (store_task_delete(t, reason, &e) < 0)
+		log_warn("collected task not removed error=\"%s\"", e.text);
+	in->result->freed += freed;
+	/* Against an own budget a linked file counts as freed, too: it is not the store's any more. */
+	if (s->o.capacity > 0)
+		freed = mine;
+	s->gc_goal -= freed < s->gc_goal ? freed : s->gc_goal;
+	if (reason == STORE_DELETED_EXPIRED)
+		in->result->expired++;
+	else
+		in->result->evicted++;
+}
+
+static bool
+spend(struct pass *in)
+{
+	if (in->budget == 0) {
+		in->result->has_more = true;
+		return false;
+	}
+	in->budget--;
+	return true;
+}
+
+/* A task in use counts as accessed, which takes it out of the way of the walk. */
+static void
+spare(struct pass *in, struct store_task *t)
+{
+	store_task_touch(t, in->now);
+}
+
+static void
+expire_standard(struct pass *in, struct list *ring)
+{
+	if (in->limits->task_ttl <= 0)
+		return;
+	LIST_EACH(it, next, ring) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+
+		if (t->updated_at >= in->now - in->limits->task_ttl || !spend(in))
+			return;
+		if (t->kind != STORE_STANDARD)
+			continue;
+		if (is_in_use(t))
+			spare(in, t);
+		else
+			collect(in, t, STORE_DELETED_EXPIRED);
+	}
+}
+
+static void
+expire_persistent(struct pass *in)
+{
+	struct heap_node *first;
+
+	while ((first = heap_min(&in->s->expiry)) != NULL && first->key < in->now && spend(in)) {
+		struct store_task *t = CONTAINER_OF(first, struct store_task, expiry);
+
+		if (is_in_use(t))
+			heap_put(&in->s->expiry, first, in->now + BUSY_AGAIN_NS);
+		else
+			collect(in, t, STORE_DELETED_EXPIRED);
+	}
+}
+
+static bool
+may_evict_partial(const struct pass *in, const struct store_task *t, bool is_critical)
+{
+	return !t->is_persistent && (t->failed_at != 0 || t->updated_at + ABANDONED_NS < in->now || is_critical);
+}
+
+static void
+evict_partial(struct pass *in, bool is_critical)
+{
+	LIST_EACH(it, next, &in->s->partial) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+
+		if (in->s->gc_goal == 0)
+			return;
+		if (is_in_use(t) || !may_evict_partial(in, t, is_critical))
+			continue;
+		if (!spend(in))
+			return;
+		collect(in, t, STORE_DELETED_FOR_SPACE);
+	}
+}
+
+static void
+evict_finished(struct pass *in, struct list *ring)
+{
+	LIST_EACH(it, next, ring) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+
+		if (in->s->gc_goal == 0 || t->updated_at >= in->now || !spend(in))
+			return;
+		if (t->is_persistent && t->kind != STORE_STANDARD)
+			continue;
+		if (is_in_use(t))
+			spare(in, t);
+		else
+			collect(in, t, STORE_DELETED_FOR_SPACE);
+	}
+}
+
+static void
+evict(struct pass *in)
+{
+	static const enum store_kind order[] = { STORE_STANDARD, STORE_PERSISTENT_CACHE, STORE_PERSISTENT };
+	const struct store_gc_limits *l = in->limits;
+	struct store *s = in->s;
+	struct store_usage u;
+
+	if (store_usage(s, &u, NULL) < 0)
+		return;
+	/* A goal once set is followed to its end, over as many passes as it takes. */
+	if (s->gc_goal == 0 && l->high_percent > 0 && u.percent >= l->high_percent && u.percent > l->low_percent)
+		s->gc_goal = u.total / 100 * (u.percent - l->low_percent);
+	if (s->gc_demand > s->gc_goal)
+		s->gc_goal = s->gc_demand;
+	s->gc_demand = 0;
+	if (s->gc_goal == 0)
+		return;
+	evict_partial(in, false);
+	for (size_t i = 0; i < COUNT_OF(order); i++)
+		evict_finished(in, &s->finished[order[i]]);
+	if (s->gc_goal > 0 && !in->result->has_more && u.percent >= CRITICAL_PERCENT)
+		evict_partial(in, true);
+	/* Nothing is left that may go: the next pass judges anew. */
+	if (!in->result->has_more)
+		s->gc_goal = 0;
+}
+
+static void
+drop_cache(struct store_task *t)
+{
+	struct store *s = t->store;
+	char name[STORE_NAME_MAX];
+	int fd;
+
+	if (t->file) {
+		store_os_drop_cache(t->file->fd);
+		return;
+	}
+	store_name(name, t->kind, t->id, "");
+	fd = store_open_at(s->sys, s->content_fd, name, O_RDONLY, 0);
+	if (fd < 0)
+		return;
+	store_os_drop_cache(fd);
+	s->sys->close(fd);
+}
+
+/* From the youngest idle task back to the first one that was dropped before: all older ones were, too, unless a budget cut that walk. */
+static void
+drop_caches(struct pass *in, struct list *ring)
+{
+	for (struct list *it = ring->prev; it != ring; it = it->prev) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+
+		if (t->updated_at + in->limits->page_cache_idle >= in->now || is_in_use(t))
+			continue;
+		if (t->cache_dropped_at > t->updated_at) {
+			if (in->s->gc_drop_all)
+				continue;
+			return;
+		}
+		if (!spend(in))
+			return;
+		drop_cache(t);
+		t->cache_dropped_at = in->now;
+	}
+}
+
+void
+store_gc_pass(struct store *s, int64_t now, const struct store_gc_limits *limits, size_t budget, struct store_gc_result *out)
+{
+	struct pass in = { .s = s, .now = now, .limits = limits, .budget = budget, .result = out };
+
+	*out = (struct store_gc_result){0};
+	expire_standard(&in, &s->partial);
+	expire_standard(&in, &s->finished[STORE_STANDARD]);
+	expire_persistent(&in);
+	evict(&in);
+	if (limits->page_cache_idle > 0) {
+		for (int kind = 0; kind < STORE_KINDS; kind++)
+			drop_caches(&in, &s->finished[kind]);
+		s->gc_drop_all = out->has_more;
+	}
+}

@@ -1,0 +1,314 @@
+/*
+ * Opening and closing the store: whose directory it is, which format, and whether the last stop was an orderly one.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "store/os/file_os.h"
+#include "store/private.h"
+
+#define OPEN_FILES_DEFAULT 128
+
+static int
+make_dir(struct store *s, int at, const char *name, struct err *e)
+{
+	if (s->sys->mkdirat(at, name, s->dir_mode) == 0 || errno == EEXIST)
+		return 0;
+	return err_sys(e, errno, "make directory %s%s%s", at == AT_FDCWD ? "" : s->dir, at == AT_FDCWD ? "" : "/", name);
+}
+
+static int
+open_dir(struct store *s, int at, const char *name, struct err *e)
+{
+	int fd = s->sys->openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+
+	if (fd < 0)
+		err_sys(e, errno, "open directory %s%s%s", at == AT_FDCWD ? "" : s->dir, at == AT_FDCWD ? "" : "/", name);
+	return fd;
+}
+
+static int
+lock(struct store *s, struct err *e)
+{
+	s->lock_fd = store_open_at(s->sys, s->dir_fd, "LOCK", O_RDWR | O_CREAT, s->file_mode);
+	if (s->lock_fd < 0)
+		return err_sys(e, errno, "open %s/LOCK", s->dir);
+	if (store_os_lock(s->lock_fd) == 0)
+		return 0;
+	if (errno == EWOULDBLOCK)
+		return err_set(e, ERR_ALREADY_EXISTS, "lock %s/LOCK: another process uses this storage directory", s->dir);
+	return err_sys(e, errno, "lock %s/LOCK", s->dir);
+}
+
+/* Names that a directory without VERSION may hold and still become ours. */
+static int
+check_name(void *arg, int fd, const char *name)
+{
+	static const char *const known[] = { "LOCK", "VERSION.tmp", "lost+found" };
+	char *found = arg;
+
+	(void)fd;
+	for (size_t i = 0; i < COUNT_OF(known); i++)
+		if (strcmp(name, known[i]) == 0)
+			return 0;
+	snprintf(found, 256, "%s", name);
+	return 1;
+}
+
+static int
+take_possession(struct store *s, struct err *e)
+{
+	char found[256] = "";
+
+	if (store_each_name(s->sys, s->dir_fd, ".", check_name, found) < 0)
+		return err_sys(e, errno, "read %s", s->dir);
+	if (found[0] != '\0')
+		return err_set(e, ERR_FAILED_PRECONDITION,
+			"%s is not a storage directory of this program (no VERSION file) and not empty (%s); give it a directory of its own", s->dir, found);
+	if (store_write_file(s->sys, s->dir_fd, "VERSION.tmp", s->file_mode, STORE_VERSION_TEXT, strlen(STORE_VERSION_TEXT), true) < 0 ||
+	    s->sys->renameat(s->dir_fd, "VERSION.tmp", s->dir_fd, "VERSION") < 0)
+		return err_sys(e, errno, "write %s/VERSION", s->dir);
+	return 0;
+}
+
+static int
+check_version(struct store *s, struct err *e)
+{
+	char text[64];
+	ssize_t n;
+	int fd = store_open_at(s->sys, s->dir_fd, "VERSION", O_RDONLY, 0);
+
+	if (fd < 0 && errno == ENOENT)
+		return take_possession(s, e);
+	if (fd < 0)
+		return err_sys(e, errno, "open %s/VERSION", s->dir);
+	n = store_read_all(s->sys, fd, text, sizeof(text) - 1, 0);
+	if (n < 0)
+		err_sys(e, errno, "read %s/VERSION", s->dir);
+	s->sys->close(fd);
+	if (n < 0)
+		return -1;
+	text[n] = '\0';
+	if (strcmp(text, STORE_VERSION_TEXT) == 0)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	return err_set(e, ERR_FAILED_PRECONDITION, "%s has the format \"%s\", this program knows \"dfc-storage 1\" only", s->dir, text);
+}
+
+/* The mark must be off the disk before anything is written that it would vouch for. */
+static int
+take_clean_mark(struct store *s, struct err *e)
+{
+	if (s->sys->unlinkat(s->dir_fd, "CLEAN", 0) < 0) {
+		if (errno == ENOENT)
+			return 0;
+		return err_sys(e, errno, "unlink %s/CLEAN", s->dir);
+	}
+	if (s->sys->fsync(s->dir_fd) < 0)
+		return err_sys(e, errno, "sync %s", s->dir);
+	s->was_clean = true;
+	return 0;
+}
+
+static int
+see_tree(void *arg, int fd, const char *name)
+{
+	struct store *s = arg;
+	unsigned long n;
+	char *end;
+
+	(void)fd;
+	if (strncmp(name, "trash-", 6) != 0)
+		return 0;
+	n = strtoul(name + 6, &end, 10);
+	if (*end == '\0' && n < UINT32_MAX && n >= s->old_trees)
+		s->old_trees = (uint32_t)n + 1;
+	return 0;
+}
+
+static int
+set_aside(struct store *s, const char *name, struct err *e)
+{
+	char aside[32];
+
+	snprintf(aside, sizeof(aside), "trash-%" PRIu32, s->old_trees);
+	if (s->sys->renameat(s->dir_fd, name, s->dir_fd, aside) < 0)
+		return errno == ENOENT ? 0 : err_sys(e, errno, "rename %s/%s to %s", s->dir, name, aside);
+	s->old_trees++;
+	return 0;
+}
+
+static int
+make_tree(struct store *s, const char *name, int *fd, struct err *e)
+{
+	if (make_dir(s, s->dir_fd, name, e) < 0)
+		return -1;
+	*fd = open_dir(s, s->dir_fd, name, e);
+	if (*fd < 0)
+		return -1;
+	for (int kind = 0; kind < STORE_KINDS; kind++)
+		if (make_dir(s, *fd, store_kind_dirs[kind], e) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+make_layout(struct store *s, struct err *e)
+{
+	if (store_each_name(s->sys, s->dir_fd, ".", see_tree, s) < 0)
+		return err_sys(e, errno, "read %s", s->dir);
+	if (!s->o.keep) {
+		/* Records first: content without them means nothing. */
+		if (set_aside(s, "meta", e) < 0 || set_aside(s, "content", e) < 0)
+			return -1;
+		s->was_clean = false;
+	}
+	if (make_tree(s, "content", &s->content_fd, e) < 0 || make_tree(s, "meta", &s->meta_fd, e) < 0 || make_dir(s, s->dir_fd, "tmp", e) < 0)
+		return -1;
+	s->tmp_fd = open_dir(s, s->dir_fd, "tmp", e);
+	return s->tmp_fd < 0 ? -1 : 0;
+}
+
+static void
+close_fd(struct store *s, int fd)
+{
+	if (fd >= 0)
+		s->sys->close(fd);
+}
+
+static void
+forget_trash(struct store *s)
+{
+	LIST_EACH(it, next, &s->trash)
+		free(CONTAINER_OF(it, struct trash, link));
+}
+
+static void
+free_store(struct store *s)
+{
+	struct store_task *t;
+	size_t at;
+
+	for (int kind = 0; kind < STORE_KINDS; kind++) {
+		for (at = 0; (t = map_next(&s->tasks[kind], &at)) != NULL;) {
+			heap_del(&s->expiry, &t->expiry);
+			store_close_files(t);
+			store_unload(t);
+			free(t);
+		}
+		map_free(&s->tasks[kind]);
+	}
+	heap_free(&s->expiry);
+	forget_trash(s);
+	close_fd(s, s->tmp_fd);
+	close_fd(s, s->meta_fd);
+	close_fd(s, s->content_fd);
+	close_fd(s, s->lock_fd);
+	close_fd(s, s->dir_fd);
+	free(s->dir);
+	free(s);
+}
+
+static struct store *
+new_store(const struct store_options *o)
+{
+	struct store *s = xcalloc(1, sizeof(*s));
+
+	s->o = *o;
+	s->dir = xstrdup(o->dir);
+	s->o.dir = s->dir;
+	s->sys = o->sys ? o->sys : &store_sys_posix;
+	s->dir_mode = o->mode ? (mode_t)(o->mode & 0777) : 0750;
+	s->file_mode = s->dir_mode & 0666;
+	if (s->o.max_open == 0)
+		s->o.max_open = OPEN_FILES_DEFAULT;
+	s->lock_fd = s->dir_fd = s->content_fd = s->meta_fd = s->tmp_fd = -1;
+	for (int kind = 0; kind < STORE_KINDS; kind++) {
+		map_init(&s->tasks[kind]);
+		list_init(&s->finished[kind]);
+	}
+	list_init(&s->partial);
+	list_init(&s->open_files);
+	list_init(&s->loaded);
+	list_init(&s->sync_queue);
+	list_init(&s->trash);
+	list_init(&s->dirty);
+	list_init(&s->unsynced);
+	heap_init(&s->expiry);
+	return s;
+}
+
+struct store *
+store_open(const struct store_options *o, struct err *e)
+{
+	struct store *s = new_store(o);
+
+	if (make_dir(s, AT_FDCWD, s->dir, e) < 0)
+		goto fail;
+	s->dir_fd = open_dir(s, AT_FDCWD, s->dir, e);
+	if (s->dir_fd < 0)
+		goto fail;
+	if (lock(s, e) < 0 || check_version(s, e) < 0 || take_clean_mark(s, e) < 0 || make_layout(s, e) < 0 || store_recover(s, e) < 0)
+		goto fail;
+	store_pump(s);
+	return s;
+fail:
+	free_store(s);
+	return NULL;
+}
+
+/* Brings every task to stable storage as far as time allows; true when all are there. */
+static bool
+settle_all(struct store *s)
+{
+	int64_t deadline = clock_mono_ms() + STORE_CLOSE_MAX_MS;
+	bool all = true;
+
+	LIST_EACH(it, next, &s->unsynced) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, unsynced);
+
+		if (s->o.sync != STORE_SYNC_NONE && clock_mono_ms() < deadline)
+			store_sync_now(t);
+		if (!list_is_empty(&t->unsynced))
+			all = false;
+	}
+	LIST_EACH(it, next, &s->dirty) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, dirty);
+
+		/* An access time less than a minute old may be lost. */
+		if (clock_mono_ms() >= deadline)
+			break;
+		if (t->meta_version == t->written_version && t->updated_at - t->written_at < STORE_TOUCH_NS)
+			continue;
+		if (t->meta_is_synced)
+			store_sync_now(t);
+		else
+			store_task_write(t);
+		if (t->meta_version != t->written_version)
+			all = false;
+	}
+	return all;
+}
+
+void
+store_close(struct store *s)
+{
+	bool is_settled;
+
+	s->o.run = NULL;
+	store_pump(s);
+	is_settled = settle_all(s);
+	store_pump(s);
+	if (is_settled && store_write_file(s->sys, s->dir_fd, "CLEAN", s->file_mode, "", 0, true) == 0)
+		s->sys->fsync(s->dir_fd);
+	free_store(s);
+}

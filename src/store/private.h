@@ -1,0 +1,166 @@
+/*
+ * Inside of the store: what its files share. Nobody outside src/store includes this.
+ */
+#ifndef STORE_PRIVATE_H
+#define STORE_PRIVATE_H
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "store/file.h"
+#include "store/format.h"
+#include "store/store.h"
+#include "store/sys.h"
+
+#define STORE_TASKS_MAX ((size_t)1 << 20)       /* what a control loop can still walk; memory grows with it */
+#define STORE_NAME_MAX 192                      /* "persistent-cache-tasks/abc/<128 hex>.m" and room */
+#define STORE_SHARDS 4096                       /* three hex digits */
+#define STORE_LOADED_MAX 1024                   /* idle tasks whose pieces stay in memory */
+#define STORE_JOBS_MAX 2                        /* at a time: one long fdatasync does not hold up a small one */
+#define STORE_CHECKPOINT_BYTES ((uint64_t)256 << 20)
+#define STORE_CHECKPOINT_NS ((int64_t)30 * 1000000000)
+#define STORE_CHECKPOINT_MIN_NS ((int64_t)2 * 1000000000)       /* a download faster than this syncs once, at its end */
+#define STORE_TOUCH_NS ((int64_t)60 * 1000000000)               /* access times are written at most this often */
+
+/* State of one shard directory (kind and first three digits). */
+#define SHARD_META 1            /* exists under meta */
+#define SHARD_CONTENT 2         /* exists under content */
+#define SHARD_META_NEW 4        /* made, and its name not yet synced */
+#define SHARD_CONTENT_NEW 8
+#define SHARD_DELETED 16        /* a record was removed and that may come back after a power cut */
+#define SHARD_DELETED_AGAIN 32  /* ... since the running job began */
+
+#define ENTRY_FINISHED 1
+#define ENTRY_CRC 2
+#define ENTRY_TRUSTED 4         /* written or checked in this run, or synced before */
+#define ENTRY_DURABLE 8
+#define ENTRY_SYNCING 16        /* the running job makes it durable */
+
+struct entry {
+	int64_t created_at;
+	int64_t finished_at;
+	uint64_t cost_ns;
+	uint32_t crc;
+	uint16_t parent;        /* 1-based place in parents; 0: none */
+	uint8_t flags;
+	uint8_t traffic_type;
+};
+
+#define STORE_PARENTS_MAX 1024  /* different parents remembered per task; later ones are not named */
+
+struct store_pieces {
+	struct arena arena;             /* details */
+	struct store_header *headers;
+	size_t header_count;
+	const char *etag, *last_modified, *url;
+	struct entry *entries;          /* grows with the numbers that arrive */
+	uint64_t *bits;
+	uint32_t cap;                   /* entries, a multiple of 64 */
+	uint32_t prefix;                /* finished from 0 on, at least */
+	uint32_t untrusted;             /* finished entries that need a check */
+	char **parents;
+	uint16_t parent_count;
+};
+
+/* A file moved aside, to be unlinked by a job. */
+struct trash {
+	struct list link;
+	uint32_t number;                /* tmp/d-<number> */
+	enum store_kind kind;
+	unsigned shard;
+	bool has_file;
+};
+
+struct store {
+	struct store_options o;
+	char *dir;
+	const struct store_sys *sys;
+	mode_t dir_mode, file_mode;
+	int lock_fd, dir_fd, content_fd, meta_fd, tmp_fd;
+	bool was_clean;
+	struct map tasks[STORE_KINDS];
+	struct list partial, finished[STORE_KINDS];
+	struct list open_files, loaded, sync_queue, trash, dirty, unsynced;
+	unsigned open_count, loaded_count, jobs;
+	bool is_pumping;
+	struct heap expiry;
+	uint8_t shards[STORE_KINDS][STORE_SHARDS];
+	uint64_t used, reserved;
+	uint32_t next_tmp;
+	uint32_t old_trees;             /* trash-<n> directories, n below this, may exist */
+	bool tree_job;
+	uint64_t gc_goal, gc_demand;    /* bytes still to free */
+	bool gc_drop_all;
+};
+
+#define JOURNAL_MUST_REWRITE UINT32_MAX /* journal_records when the file on disk cannot be appended to */
+
+/* ---- names ---- */
+extern const char *const store_kind_dirs[STORE_KINDS];
+unsigned store_shard(const char *id);
+/* "tasks/abc/<id><suffix>" */
+void store_name(char out[STORE_NAME_MAX], enum store_kind kind, const char *id, const char *suffix);
+/* "tasks/abc" */
+void store_shard_name(char out[STORE_NAME_MAX], enum store_kind kind, unsigned shard);
+
+/* ---- system calls that repeat on EINTR and take all bytes; errno set on -1 (dirs.c) ---- */
+int store_write_all(const struct store_sys *sys, int fd, const void *p, size_t n, uint64_t at);
+/* Bytes read up to n (fewer at the end of the file), or -1. */
+ssize_t store_read_all(const struct store_sys *sys, int fd, void *p, size_t n, uint64_t at);
+int store_open_at(const struct store_sys *sys, int dir, const char *name, int flags, mode_t mode);
+int store_datasync(const struct store_sys *sys, int fd);
+int store_sync_dir(const struct store_sys *sys, int dir, const char *name);
+/* Writes a whole new file of this name; it is unlinked again on failure. */
+int store_write_file(const struct store_sys *sys, int dir, const char *name, mode_t mode, const void *p, size_t n, bool sync);
+/* Calls f for each name but "." and ".."; stops when it returns non-zero. 0, f's value, or -1 with errno. */
+int store_each_name(const struct store_sys *sys, int dir, const char *name, int (*f)(void *arg, int fd, const char *name), void *arg);
+/* Removes a directory with everything in it; the first error's errno stays. */
+int store_remove_tree(const struct store_sys *sys, int dir, const char *name, unsigned depth);
+
+/* ---- tasks (task.c) ---- */
+struct store_task *store_task_new(struct store *s, enum store_kind kind, const char *id);
+void store_task_place(struct store_task *t);            /* into the ring of its state, as the most recent */
+void store_task_account(struct store_task *t, uint64_t disk_bytes);
+void store_task_unfinish(struct store_task *t);
+void store_task_free_if_unused(struct store_task *t);
+void store_task_changed(struct store_task *t);          /* the record differs from the disk */
+void store_task_write(struct store_task *t);            /* tries to write it now; on failure it is in the dirty list */
+void store_task_written(struct store_task *t);
+
+/* ---- content and records (content.c, meta.c) ---- */
+struct store_file *store_content_open(struct store_task *t, struct err *e);     /* the store's own, in t->file */
+int store_content_create(struct store_task *t, struct err *e);
+void store_content_look(struct store_task *t);          /* blocks */
+void store_content_remember(struct store_task *t);      /* identity */
+/* Record, journal and content out of their names; the content's bytes go by a job. */
+int store_content_discard(struct store_task *t, struct err *e);
+void store_close_files(struct store_task *t);
+void store_shrink_open(struct store *s);
+void store_opened(struct store_task *t);
+void store_meta_fill(const struct store_task *t, int64_t complete_at, struct store_meta *m);
+int store_meta_write(struct store_task *t, bool sync, struct err *e);
+int store_meta_read(struct store *s, enum store_kind kind, const char *id, struct arena *a, struct store_meta *m, struct err *e);
+
+/* ---- pieces (piece.c, journal.c) ---- */
+int store_load(struct store_task *t, struct err *e);
+void store_unload(struct store_task *t);
+void store_shrink_loaded(struct store *s);
+int store_entry_room(struct store_pieces *p, uint32_t number);
+void store_entry_set(struct store_task *t, uint32_t n, const struct entry *from, uint64_t length);
+void store_entry_clear(struct store_task *t, uint32_t n);
+void store_drop_all(struct store_task *t);
+void store_distrust(struct store_task *t);              /* every finished piece needs a check */
+int store_journal_load(struct store_task *t, struct err *e);
+int store_journal_append(struct store_task *t, struct store_record *r, struct err *e);
+int store_journal_rewrite(struct store_task *t, struct err *e);
+
+/* ---- jobs (job.c) ---- */
+void store_sync_request(struct store_task *t);
+void store_sync_now(struct store_task *t);              /* all steps in this call */
+void store_sync_due(struct store_task *t, int64_t now);
+void store_trash_add(struct store *s, enum store_kind kind, const char *id, uint32_t number, bool has_file);
+void store_pump(struct store *s);
+
+/* ---- start (recover.c) ---- */
+int store_recover(struct store *s, struct err *e);
+
+#endif
