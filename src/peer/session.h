@@ -17,13 +17,14 @@
 
 struct announce;
 struct collect;
+struct session_metadata;
 
-/* No answer that helps, nothing in flight, no parent left: how long until the next step is tried. */
+/* Before registering again after a scheduler was lost or did not know our host. */
 #define SESSION_RETRY_MS 300
+/* Normal peers that are still downloading can wait for each other: with nobody else to ask, other parents are asked for after this. */
+#define SESSION_STALL_MS 10000
 /* Re-registrations after a scheduler was lost or forgot us. */
 #define SESSION_REGISTERS_MAX 3
-/* After the last message the scheduler may take this long to end the stream (spec: download.md 4.4 BETTER). */
-#define SESSION_GOODBYE_MS 10000
 /* Below and at this content or range length policy AUTO goes to the source without asking anybody (spec: download.md 4.3). */
 #define SESSION_SMALL_BYTES (UINT64_C(4) << 20)
 /* Pieces in flight from parents at the start, and while answers are limited by bandwidth (design: fan-out). */
@@ -45,15 +46,15 @@ struct session {
 	struct task *task;
 	enum session_phase phase;
 	enum task_asker asker;
+	bool goes_direct, has_begun;
 	char peer_id[PEER_ID_SIZE];
 	struct arena arena;
 	struct common_download download;        /* as it goes to the scheduler */
 	struct origin_target *target;
 	uint64_t *wanted;               /* bitmap of pieces this attempt is for */
-	bool is_cancelled;
-	bool had_source_error;          /* one complete attempt at the source failed */
-
+	
 	struct announce *announce;      /* NULL while there is no conversation */
+	bool is_awaiting;               /* the scheduler owes us an answer */
 	unsigned answers;               /* messages of the scheduler acted upon */
 	unsigned registers;
 	struct collect *collect;        /* parents of the round; NULL before the first */
@@ -67,10 +68,15 @@ struct session {
 	int64_t source_since_ms;
 	int source_step;                /* last change of the window */
 
-	struct loop_timer retry;
-	struct loop_later later;
-	struct err failure;             /* last reason why pieces are missing */
-	struct origin_error *origin_failure;    /* and what the origin said; NULL when it was not the origin */
+	bool source_failed;             /* the running source phase has an error, below; the rest of its transfers come home */
+	bool source_may_retry;
+	struct err source_err;
+	struct origin_error *origin_failure;    /* what the origin said; NULL when it was not the origin */
+
+	struct loop_timer retry;        /* register again */
+	struct loop_timer stall;        /* parents that have nothing for us */
+	struct loop_later later;        /* the next step */
+	struct err failure;             /* last reason why parents did not do */
 };
 
 /* For the pieces of c's span that are missing; becomes c's session. */
@@ -84,8 +90,14 @@ void session_kick(struct session *s);
 /* Nobody wants it any more, or the task is gone. It ends without telling the task. */
 void session_cancel(struct session *s);
 
-/* A seed was asked for a task that it has: tells the scheduler so (register with metadata_only). done once; err NULL for success. */
-void session_announce_metadata(struct engine *g, const struct task_caller *c, void (*done)(void *ctx, const struct err *e), void *ctx);
+/*
+ * A seed was asked for a task that it has: tells the scheduler so (register with metadata_only). done once, err NULL for success; NULL and no
+ * done when there is no scheduler to tell.
+ */
+struct session_metadata *session_announce_metadata(struct engine *g, const struct task_caller *c,
+    void (*done)(void *ctx, const struct err *e), void *ctx, struct err *e);
+/* No done follows. */
+void session_metadata_cancel(struct session_metadata *m);
 
 /* ---- within the session ---- */
 
@@ -96,13 +108,8 @@ void session_source_stop(struct session *s);
 /* err NULL: every wanted piece is there. */
 void session_source_ended(struct session *s, const struct err *err, const struct origin_error *origin);
 
-/* What the conversation says (announce.c). */
-struct common_peer;
-void session_on_parents(struct session *s, const struct common_peer *parents, size_t n);
-void session_on_need_source(struct session *s, struct slice reason);
-void session_on_empty(struct session *s);
-void session_on_metadata_only(struct session *s);
-void session_on_announce_end(struct session *s, const struct err *err);
+/* A transfer came home to a session that is over. */
+void session_kick_home(struct session *s);
 
 /* What the parents say (collect.c): a piece appeared, or a stream ended. */
 void session_on_offer(struct session *s);

@@ -47,6 +47,7 @@ task_new(struct engine *g, const char *id, struct store_task *store)
 	list_init(&t->callers);
 	list_init(&t->sessions);
 	list_init(&t->watchers);
+	list_init(&t->over);
 	list_init(&t->settle.link);
 	map_put(&g->tasks, slice_make(t->id, TASK_ID_LENGTH), t);
 	return t;
@@ -57,7 +58,8 @@ task_free_if_idle(struct loop_later *later)
 {
 	struct task *t = CONTAINER_OF(later, struct task, settle);
 
-	if (!list_is_empty(&t->callers) || !list_is_empty(&t->sessions) || !list_is_empty(&t->watchers) || t->stat != NULL || t->stream != NULL)
+	if (!list_is_empty(&t->callers) || !list_is_empty(&t->sessions) || !list_is_empty(&t->over) || !list_is_empty(&t->watchers) ||
+	    t->stat != NULL || t->stream != NULL)
 		return;
 	if (!t->is_deleted)
 		map_del(&t->engine->tasks, slice_make(t->id, TASK_ID_LENGTH));
@@ -96,6 +98,17 @@ caller_free(struct task_caller *c)
 	task_settle(t);
 }
 
+static void
+drop_work(struct task_caller *c)
+{
+	if (c->output != NULL)
+		output_cancel(c->output);
+	if (c->metadata != NULL)
+		session_metadata_cancel(c->metadata);
+	c->output = NULL;
+	c->metadata = NULL;
+}
+
 /* Tells the end and frees. */
 static void
 caller_end(struct task_caller *c, const struct err *err, const struct origin_error *origin)
@@ -105,8 +118,7 @@ caller_end(struct task_caller *c, const struct err *err, const struct origin_err
 
 	c->is_over = true;
 	c->session = NULL;
-	if (c->output != NULL)
-		output_cancel(c->output);
+	drop_work(c);
 	if (err == NULL)
 		m->download_finished++;
 	else
@@ -205,7 +217,7 @@ caller_on_metadata(void *ctx, const struct err *err)
 {
 	struct task_caller *c = ctx;
 
-	c->session = NULL;
+	c->metadata = NULL;
 	caller_end(c, err, NULL);
 }
 
@@ -225,7 +237,9 @@ caller_run(struct task_caller *c)
 	}
 	c->was_finished = t->store->finished_at != 0;
 	if (c->asker == TASK_FOR_SCHEDULER && c->was_finished && t->engine->o.cluster != NULL) {
-		session_announce_metadata(t->engine, c, caller_on_metadata, c);
+		c->metadata = session_announce_metadata(t->engine, c, caller_on_metadata, c, &err);
+		if (c->metadata == NULL)
+			caller_end(c, &err, NULL);
 		return;
 	}
 	c->emitted = xcalloc((size_t)t->piece_count / 64 + 1, sizeof *c->emitted);
@@ -379,8 +393,7 @@ task_caller_cancel(struct task_caller *c)
 
 	c->is_over = true;
 	c->session = NULL;
-	if (c->output != NULL)
-		output_cancel(c->output);
+	drop_work(c);
 	caller_free(c);
 	if (s != NULL && !session_is_wanted(s))
 		session_cancel(s);
@@ -541,7 +554,34 @@ task_unwatch(struct task_watch *w)
 	task_settle(t);
 }
 
-/* ---- deletion ---- */
+/* ---- stopping ---- */
+
+/* Ends everybody with this error: sessions at once, callers in the next step, since the one who calls may be in the middle of a change. */
+static void
+stop_all(struct task *t, const struct err *why)
+{
+	LIST_EACH(it, next, &t->sessions)
+		session_cancel(CONTAINER_OF(it, struct session, link));
+	LIST_EACH(it, next, &t->callers) {
+		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
+
+		c->session = NULL;
+		c->failure = *why;
+		loop_defer(t->engine->o.loop, &c->later, caller_start_later);
+	}
+	prepare_cancel(t);
+	tell_watchers_idle(t, why);
+	task_settle(t);
+}
+
+void
+task_stop(struct task *t)
+{
+	struct err err;
+
+	err_set(&err, ERR_UNAVAILABLE, "the daemon is stopping");
+	stop_all(t, &err);
+}
 
 void
 engine_task_deleted(struct engine *g, struct store_task *store, enum store_reason reason)
@@ -555,17 +595,5 @@ engine_task_deleted(struct engine *g, struct store_task *store, enum store_reaso
 	err_set(&err, ERR_NOT_FOUND, "task %s not found", t->id);
 	t->is_deleted = true;
 	map_del(&g->tasks, slice_make(t->id, TASK_ID_LENGTH));
-	LIST_EACH(it, next, &t->sessions)
-		session_cancel(CONTAINER_OF(it, struct session, link));
-	LIST_EACH(it, next, &t->callers) {
-		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
-
-		/* Later, since the store is in the middle of a change. */
-		c->session = NULL;
-		c->failure = err;
-		loop_defer(g->o.loop, &c->later, caller_start_later);
-	}
-	prepare_cancel(t);
-	tell_watchers_idle(t, &err);
-	task_settle(t);
+	stop_all(t, &err);
 }

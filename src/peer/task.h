@@ -27,6 +27,7 @@ struct origin_stat;
 struct origin_target;
 struct output_job;
 struct session;
+struct session_metadata;
 struct store_file;
 
 /* Numbers of common.v2.TrafficType. */
@@ -95,6 +96,7 @@ struct task_caller {
 	uint64_t *emitted;              /* bitmap of pieces told */
 	uint32_t missing;               /* pieces of the span not told yet */
 	struct output_job *output;      /* while it is verified and put in place */
+	struct session_metadata *metadata;      /* while the scheduler is told that we have it all */
 	struct loop_later later;
 	struct loop_timer deadline;
 	struct err failure;             /* for an end that comes later */
@@ -137,6 +139,7 @@ struct task {
 	uint32_t piece_count;
 	uint64_t *in_flight;            /* bitmap: some session is fetching it */
 	struct list callers, sessions, watchers;
+	struct list over;               /* sessions that only wait for their transfers */
 	size_t caller_count;
 	struct origin_target *target;   /* of the request that prepares it */
 	struct origin_stat *stat;
@@ -170,6 +173,8 @@ void task_unclaim(struct task *t, uint32_t n);
 int task_piece_done(struct task *t, const struct store_piece *p, struct err *e);
 /* A session is over: err NULL, or why its callers cannot have their pieces. */
 void task_session_ended(struct task *t, struct session *s, const struct err *err, const struct origin_error *origin);
+/* The process stops: ends all that works on it, its callers with UNAVAILABLE. */
+void task_stop(struct task *t);
 /* Frees the task once nobody uses it. */
 void task_settle(struct task *t);
 

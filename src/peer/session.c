@@ -1,0 +1,784 @@
+/*
+ * The course of one attempt. Which piece from whom is parent.c; the source phase is session_source.c; what is said to the scheduler is announce.c.
+ */
+#include "peer/session.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cluster/cluster.h"
+#include "config/config.h"
+#include "net/rpc_client.h"
+#include "peer/announce.h"
+#include "peer/collect.h"
+#include "peer/engine.h"
+#include "peer/fetch.h"
+#include "peer/worker.h"
+#include "store/file.h"
+#include "wire/vortex.h"
+
+/* Memory of the Download message of one attempt. */
+#define DOWNLOAD_BYTES ((size_t)8 << 20)
+#define HEADER_MAX_MS 60000     /* a parent may let a request wait for its turn, but not for longer */
+
+static void go_direct(struct session *s);
+static void register_now(struct session *s);
+static void step(struct session *s);
+
+static struct engine *
+engine_of(const struct session *s)
+{
+	return s->task->engine;
+}
+
+static struct loop *
+loop_of(const struct session *s)
+{
+	return s->task->engine->o.loop;
+}
+
+/* ---- what is wanted ---- */
+
+uint32_t
+session_missing(const struct session *s)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->task->piece_count; i++)
+		n += bit_get(s->wanted, i) && !store_piece_is_finished(s->task->store, i);
+	return n;
+}
+
+bool
+session_covers(const struct session *s, const struct task_caller *c)
+{
+	if (s->phase == SESSION_OVER)
+		return false;
+	for (uint32_t n = c->span.first; n <= c->span.last; n++)
+		if (!bit_get(s->wanted, n) && !store_piece_is_finished(s->task->store, n))
+			return false;
+	return true;
+}
+
+bool
+session_may_use_source(const struct session *s)
+{
+	bool has_caller = false;
+
+	LIST_EACH(it, next, &s->task->callers) {
+		const struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
+
+		if (c->session != s)
+			continue;
+		if (!c->download.disable_back_to_source)
+			return true;
+		has_caller = true;
+	}
+	return !has_caller && !s->download.disable_back_to_source;
+}
+
+/* ---- the end ---- */
+
+static void
+free_when_home(struct loop_later *later)
+{
+	struct session *s = CONTAINER_OF(later, struct session, later);
+
+	if (s->in_flight > 0 || s->source_job_count > 0)
+		return;
+	collect_free(s->collect);
+	origin_target_unref(s->target);
+	if (s->origin_failure != NULL) {
+		arena_free(&s->origin_failure->arena);
+		free(s->origin_failure);
+	}
+	free(s->wanted);
+	arena_free(&s->arena);
+	task_settle(s->task);
+	free(s);
+}
+
+void
+session_kick_home(struct session *s)
+{
+	loop_defer(loop_of(s), &s->later, free_when_home);
+}
+
+/* No step follows; what is in flight comes home and the session goes. */
+static void
+end_quietly(struct session *s)
+{
+	s->phase = SESSION_OVER;
+	loop_timer_clear(loop_of(s), &s->retry);
+	loop_timer_clear(loop_of(s), &s->stall);
+	list_del(&s->link);
+	list_add_tail(&s->task->over, &s->link);
+	session_source_stop(s);
+	session_kick_home(s);
+}
+
+static void
+succeed(struct session *s)
+{
+	struct task *t = s->task;
+
+	if (s->announce != NULL) {
+		if (s->phase == SESSION_SOURCE) {
+			announce_source_finished(s->announce);
+		} else {
+			if (s->phase == SESSION_REGISTERING)
+				announce_started(s->announce);
+			announce_finished(s->announce);
+		}
+		s->announce = NULL;
+	}
+	end_quietly(s);
+	task_session_ended(t, s, NULL, NULL);
+}
+
+static void
+fail(struct session *s, const struct err *err, const struct origin_error *origin)
+{
+	struct task *t = s->task;
+
+	if (s->announce != NULL) {
+		announce_failed(s->announce, err->text);
+		s->announce = NULL;
+	}
+	log_error("download failed task=%s peer=%s error=\"%s\"", t->id, s->peer_id, err->text);
+	end_quietly(s);
+	task_session_ended(t, s, err, origin);
+}
+
+void
+session_cancel(struct session *s)
+{
+	if (s->phase == SESSION_OVER)
+		return;
+	log_info("download cancelled task=%s peer=%s", s->task->id, s->peer_id);
+	if (s->announce != NULL) {
+		announce_failed(s->announce, "cancelled");
+		s->announce = NULL;
+	}
+	end_quietly(s);
+}
+
+/* ---- pieces from parents ---- */
+
+struct transfer {
+	struct fetch_job job;
+	struct session *session;
+	struct parent *parent;
+};
+
+static void
+set_window(struct session *s, int64_t cost_ns)
+{
+	unsigned most = engine_of(s)->o.config->download.concurrent_piece_count;
+
+	s->window = cost_ns < SESSION_FAST_NS ? SESSION_WINDOW_FAST : SESSION_WINDOW_MIN;
+	if (s->window > most)
+		s->window = most;
+}
+
+static void
+take_failed(struct session *s, struct transfer *x)
+{
+	struct fetch_job *job = &x->job;
+	struct engine_metrics *m = &engine_of(s)->metrics;
+
+	if (job->failure == FETCH_DISK) {
+		if (s->phase != SESSION_OVER)
+			fail(s, &job->err, NULL);
+		return;
+	}
+	if (job->failure == FETCH_CANCELLED)
+		return;
+	m->piece_failed++;
+	m->parent_lied += job->failure == FETCH_LIED;
+	s->failure = job->err;
+	log_info("piece from a parent failed task=%s piece=%u parent=%s error=\"%s\"", s->task->id, (unsigned)job->number, x->parent->id,
+	    job->err.text);
+	if (s->announce != NULL)
+		announce_piece_failed(s->announce, job->number, x->parent->id);
+}
+
+static void
+transfer_is_done(struct fetch_job *job)
+{
+	struct transfer *x = CONTAINER_OF(job, struct transfer, job);
+	struct session *s = x->session;
+	struct task *t = s->task;
+	struct err e;
+
+	s->in_flight--;
+	parent_result(x->parent, job->number, job->failure);
+	if (t->is_deleted) {
+		bit_clear(t->in_flight, job->number);
+	} else if (job->failure == FETCH_OK) {
+		struct store_piece p = {
+			.number = job->number, .offset = job->sink.offset, .length = job->sink.length, .has_crc = true, .crc = job->sink.crc,
+			.traffic_type = STORE_FROM_PEER, .parent_id = x->parent->id, .created_at = job->started_ns,
+			.finished_at = clock_wall_ns(), .cost_ns = (uint64_t)job->cost_ns,
+		};
+
+		set_window(s, job->cost_ns);
+		if (task_piece_done(t, &p, &e) < 0 && s->phase != SESSION_OVER)
+			fail(s, &e, NULL);
+	} else {
+		take_failed(s, x);
+		task_unclaim(t, job->number);
+	}
+	store_file_unref(job->sink.file);
+	free(x);
+	if (s->phase == SESSION_OVER)
+		session_kick_home(s);
+	else
+		session_kick(s);
+}
+
+static int
+start_transfer(struct session *s, struct parent *p, uint32_t n)
+{
+	struct engine *g = engine_of(s);
+	struct transfer *x = xcalloc(1, sizeof *x);
+	struct fetch_job *job = &x->job;
+	struct err e;
+	int64_t header_ms = g->o.config->download.piece_timeout_ms;
+
+	job->sink.file = store_task_file(s->task->store, &e);
+	if (job->sink.file == NULL) {
+		free(x);
+		p->in_flight--;
+		bit_clear(s->task->in_flight, n);
+		fail(s, &e, NULL);
+		return -1;
+	}
+	store_task_piece_span(s->task->store, n, &job->sink.offset, &job->sink.length);
+	job->sink.limits[0] = &g->download;
+	job->sink.limits[1] = s->download.is_prefetch ? &g->prefetch : NULL;
+	job->parent = p->pieces;
+	memcpy(job->task_id, s->task->id, TASK_ID_SIZE);
+	job->tag = VORTEX_DOWNLOAD_PIECE;
+	job->number = n;
+	job->header_ms = header_ms < HEADER_MAX_MS ? header_ms : HEADER_MAX_MS;
+	job->body_ms = g->o.config->storage.write_piece_timeout_ms;
+	job->done = transfer_is_done;
+	x->session = s;
+	x->parent = p;
+	s->in_flight++;
+	fetch_start(workers_take(g->o.workers), g->o.loop, job);
+	return 0;
+}
+
+/* Whether somebody else's transfer brings a piece that we want. */
+static bool
+waits_for_others(const struct session *s)
+{
+	for (uint32_t n = 0; n < s->task->piece_count; n++)
+		if (bit_get(s->wanted, n) && bit_get(s->task->in_flight, n) && !store_piece_is_finished(s->task->store, n))
+			return true;
+	return false;
+}
+
+static void
+reschedule(struct session *s, const char *why)
+{
+	struct common_peer *peers;
+	size_t n;
+
+	loop_timer_clear(loop_of(s), &s->stall);
+	if (s->announce == NULL) {
+		/* The scheduler was lost on the way; it, or the next one on the ring, may be back. */
+		if (s->registers < SESSION_REGISTERS_MAX)
+			register_now(s);
+		else
+			go_direct(s);
+		return;
+	}
+	if (s->is_awaiting)
+		return;
+	log_info("asking for other parents task=%s peer=%s reason=\"%s\"", s->task->id, s->peer_id, why);
+	peers = collect_peers(s->collect, &n);
+	s->is_awaiting = true;
+	announce_reschedule(s->announce, peers, n, "not all pieces are downloaded from parent");
+	free(peers);
+}
+
+/* A parent that is the source of others, or a seed, will have what we miss some time. */
+static bool
+has_steady_parent(const struct session *s)
+{
+	LIST_EACH(it, next, &s->collect->parents) {
+		const struct parent *p = CONTAINER_OF(it, struct parent, link);
+
+		if (!p->is_dropped && p->sync != NULL && p->peer != NULL &&
+		    (slice_eq_str(p->peer->state, "BackToSource") || (p->peer->host != NULL && p->peer->host->type != 0)))
+			return true;
+	}
+	return false;
+}
+
+static void
+parents_are_stalled(void *ctx)
+{
+	reschedule(ctx, "parents have nothing new");
+}
+
+static void
+step_parents(struct session *s)
+{
+	uint32_t n;
+
+	while (s->in_flight < s->window) {
+		struct parent *p = parent_pick(s->collect, &n);
+
+		if (p == NULL)
+			break;
+		if (start_transfer(s, p, n) < 0)
+			return;
+	}
+	if (s->in_flight > 0) {
+		loop_timer_clear(loop_of(s), &s->stall);
+		return;
+	}
+	if (waits_for_others(s) || s->is_awaiting)
+		return;
+	if (!collect_is_open(s->collect))
+		reschedule(s, "no parent is left");
+	else if (!loop_timer_is_set(&s->stall) && !has_steady_parent(s))
+		loop_timer_set(loop_of(s), &s->stall, SESSION_STALL_MS, parents_are_stalled, s);
+}
+
+void
+session_on_offer(struct session *s)
+{
+	session_kick(s);
+}
+
+/* ---- the scheduler ---- */
+
+/* One more message that counts; false when it was one too many (spec: download.md 4.5). */
+static bool
+count_answer(struct session *s)
+{
+	s->is_awaiting = false;
+	if (++s->answers <= engine_of(s)->o.config->scheduler.max_schedule_count)
+		return true;
+	announce_failed(s->announce, "max schedule count exceeded");
+	s->announce = NULL;
+	err_set(&s->failure, ERR_UNAVAILABLE, "max schedule count exceeded");
+	go_direct(s);
+	return false;
+}
+
+static void
+on_parents(void *ctx, const struct common_peer *parents, size_t n)
+{
+	struct session *s = ctx;
+
+	if (s->is_awaiting && !count_answer(s))
+		return;
+	if (s->phase == SESSION_REGISTERING) {
+		s->phase = SESSION_PARENTS;
+		announce_started(s->announce);
+	} else if (s->phase != SESSION_PARENTS) {
+		return;
+	}
+	if (s->collect == NULL)
+		s->collect = collect_new(s);
+	collect_add(s->collect, parents, n);
+	session_kick(s);
+}
+
+static void
+on_need_source(void *ctx, struct slice reason)
+{
+	struct session *s = ctx;
+	struct err err;
+
+	if (s->phase != SESSION_REGISTERING && s->phase != SESSION_PARENTS)
+		return;
+	if (!count_answer(s))
+		return;
+	if (!session_may_use_source(s)) {
+		err_set(&err, ERR_INTERNAL, "unknown download failed: back-to-source is disabled and the scheduler has no parent (%.*s)", SLICE_ARG(reason));
+		fail(s, &err, NULL);
+		return;
+	}
+	log_info("scheduler sends us to the source task=%s peer=%s reason=\"%.*s\"", s->task->id, s->peer_id, SLICE_ARG(reason));
+	announce_source_started(s->announce);
+	s->phase = SESSION_SOURCE;
+	session_source_start(s);
+}
+
+static void
+on_empty(void *ctx)
+{
+	struct session *s = ctx;
+
+	announce_started(s->announce);
+	announce_finished(s->announce);
+	s->announce = NULL;
+	err_set(&s->failure, ERR_INTERNAL, "scheduler takes the task for empty");
+	go_direct(s);
+}
+
+static void
+on_metadata_only(void *ctx)
+{
+	struct session *s = ctx;
+
+	announce_failed(s->announce, "unexpected response");
+	s->announce = NULL;
+	err_set(&s->failure, ERR_INTERNAL, "unexpected response");
+	go_direct(s);
+}
+
+static void
+register_again(void *ctx)
+{
+	register_now(ctx);
+}
+
+static void
+on_announce_end(void *ctx, const struct err *err)
+{
+	struct session *s = ctx;
+	struct err forbidden;
+	size_t n;
+
+	s->announce = NULL;
+	s->is_awaiting = false;
+	if (err != NULL) {
+		engine_of(s)->metrics.register_failed++;
+		s->failure = *err;
+		log_warn("conversation with the scheduler broke off task=%s peer=%s error=\"%s\"", s->task->id, s->peer_id, err->text);
+	}
+	if (s->phase == SESSION_SOURCE || (s->phase == SESSION_PARENTS && (s->in_flight > 0 || collect_is_open(s->collect))))
+		return;
+	n = err == NULL ? 0 : strlen(err->text);
+	if (err != NULL && err->code == ERR_FAILED_PRECONDITION && n >= 12 && strcmp(err->text + n - 12, "is forbidden") == 0) {
+		err_set(&forbidden, ERR_PERMISSION_DENIED, "%s", err->text);
+		fail(s, &forbidden, NULL);
+		return;
+	}
+	if (err != NULL && err->code == ERR_NOT_FOUND)
+		cluster_announce_soon(engine_of(s)->o.cluster);
+	if (err != NULL && s->registers < SESSION_REGISTERS_MAX && (err->code == ERR_NOT_FOUND || (err->code == ERR_UNAVAILABLE &&
+	    (!session_may_use_source(s) || s->phase == SESSION_PARENTS)))) {
+		loop_timer_set(loop_of(s), &s->retry, SESSION_RETRY_MS, register_again, s);
+		return;
+	}
+	go_direct(s);
+}
+
+static void
+register_now(struct session *s)
+{
+	static const struct announce_events events = {
+		.on_parents = on_parents, .on_need_source = on_need_source, .on_empty = on_empty, .on_metadata_only = on_metadata_only,
+		.on_end = on_announce_end,
+	};
+	struct engine *g = engine_of(s);
+	struct rpc_channel *ch = cluster_scheduler(g->o.cluster, slice_str(s->task->id), s->registers > 0, &s->failure);
+	struct announce_opts o = {
+		.loop = g->o.loop, .host_id = cluster_host(g->o.cluster)->id, .task_id = s->task->id, .peer_id = s->peer_id,
+		.answer_ms = g->o.config->scheduler.schedule_timeout_ms,
+	};
+
+	if (ch == NULL && s->registers > 0)
+		ch = cluster_scheduler(g->o.cluster, slice_str(s->task->id), false, &s->failure);
+	if (ch == NULL) {
+		go_direct(s);
+		return;
+	}
+	if (s->registers++ > 0)
+		peer_id_make(s->peer_id, g->o.config->host.ip, g->o.config->host.hostname, g->o.config->seed_peer.enable);
+	s->phase = SESSION_REGISTERING;
+	s->is_awaiting = true;
+	s->announce = announce_start(ch, &o, &s->download, &events, s);
+}
+
+/* ---- the source ---- */
+
+static void
+go_direct(struct session *s)
+{
+	struct err err;
+
+	loop_timer_clear(loop_of(s), &s->stall);
+	if (!session_may_use_source(s)) {
+		err_set(&err, ERR_INTERNAL, "unknown download failed: back-to-source is disabled: %s",
+		    s->failure.code != 0 ? s->failure.text : "no parent has all pieces");
+		fail(s, &err, NULL);
+		return;
+	}
+	if (s->failure.code != 0)
+		log_info("going to the source task=%s peer=%s reason=\"%s\"", s->task->id, s->peer_id, s->failure.text);
+	if (s->announce != NULL) {
+		announce_failed(s->announce, "going to the source");
+		s->announce = NULL;
+	}
+	s->phase = SESSION_DIRECT;
+	session_source_start(s);
+}
+
+void
+session_source_ended(struct session *s, const struct err *err, const struct origin_error *origin)
+{
+	if (err == NULL) {
+		succeed(s);
+		return;
+	}
+	if (s->phase == SESSION_SOURCE) {
+		if (s->announce != NULL) {
+			announce_source_piece_failed(s->announce, err, origin);
+			announce_source_failed(s->announce, err->text);
+			s->announce = NULL;
+		}
+		/* Once more without the scheduler, when the same request may do better (spec: download.md 4.7). */
+		if (s->source_may_retry) {
+			s->failure = *err;
+			go_direct(s);
+			return;
+		}
+	}
+	fail(s, err, origin);
+}
+
+/* ---- steps ---- */
+
+void
+session_on_piece(struct session *s, const struct store_piece *p, enum task_traffic traffic)
+{
+	(void)traffic;
+	if (s->phase == SESSION_OVER || !bit_get(s->wanted, p->number))
+		return;
+	if (s->announce != NULL && s->phase == SESSION_PARENTS)
+		announce_piece(s->announce, p, false);
+	else if (s->announce != NULL && s->phase == SESSION_SOURCE)
+		announce_piece(s->announce, p, true);
+	/* Rounds that bring something are not counted against the scheduler's patience. */
+	if (s->answers > 1)
+		s->answers = 1;
+	if (s->phase == SESSION_DIRECT || s->phase == SESSION_SOURCE)
+		s->source_bytes += p->length;
+	if (session_missing(s) == 0)
+		succeed(s);
+	else
+		session_kick(s);
+}
+
+static void
+step(struct session *s)
+{
+	if (session_missing(s) == 0) {
+		succeed(s);
+		return;
+	}
+	switch (s->phase) {
+	case SESSION_PARENTS:
+		step_parents(s);
+		break;
+	case SESSION_SOURCE:
+	case SESSION_DIRECT:
+		session_source_kick(s);
+		break;
+	case SESSION_REGISTERING:
+	case SESSION_OVER:
+		break;
+	}
+}
+
+static void
+step_later(struct loop_later *later)
+{
+	struct session *s = CONTAINER_OF(later, struct session, later);
+
+	if (s->has_begun || session_missing(s) == 0) {
+		step(s);
+		return;
+	}
+	s->has_begun = true;
+	if (s->goes_direct)
+		go_direct(s);
+	else
+		register_now(s);
+}
+
+void
+session_kick(struct session *s)
+{
+	if (s->phase != SESSION_OVER)
+		loop_defer(loop_of(s), &s->later, step_later);
+}
+
+/* Policy AUTO: what is small comes from the source sooner than a scheduler answers. */
+static bool
+is_small(const struct session *s, const struct task_caller *c)
+{
+	return s->download.scheduling_policy != COMMON_SCHEDULING_POLICY_ALWAYS && !s->download.disable_back_to_source &&
+	    (s->task->store->content_length <= SESSION_SMALL_BYTES || (c->has_range && c->range.length <= SESSION_SMALL_BYTES));
+}
+
+/* The Download as it goes to the scheduler, with what is known by now. */
+static int
+amend_download(struct session *s, const struct task_caller *c, struct err *e)
+{
+	const struct store_task *t = s->task->store;
+	struct common_download *d = &s->download;
+
+	if (pb_copy(&common_download_desc, &c->download, &s->arena, d, e) < 0)
+		return -1;
+	if (c->has_range && d->range == NULL) {
+		d->range = arena_alloc(&s->arena, sizeof *d->range);
+		if (d->range == NULL)
+			return err_set(e, ERR_RESOURCE_EXHAUSTED, "request of task %s is too large", s->task->id);
+		d->range->start = c->range.start;
+		d->range->length = c->range.length;
+	}
+	d->has_concurrent_piece_count = true;
+	d->concurrent_piece_count = engine_of(s)->o.config->download.concurrent_piece_count;
+	d->has_actual_content_length = d->has_actual_piece_length = d->has_actual_piece_count = true;
+	d->actual_content_length = t->content_length;
+	d->actual_piece_length = t->piece_length;
+	d->actual_piece_count = s->task->piece_count;
+	return 0;
+}
+
+struct session *
+session_new(struct task *t, struct task_caller *c)
+{
+	struct session *s = xcalloc(1, sizeof *s);
+	struct engine_metrics *m = &t->engine->metrics;
+
+	s->task = t;
+	s->phase = SESSION_REGISTERING;
+	s->asker = c->asker;
+	memcpy(s->peer_id, c->peer_id, PEER_ID_SIZE);
+	arena_init(&s->arena, DOWNLOAD_BYTES);
+	list_init(&s->source_jobs);
+	list_init(&s->later.link);
+	s->window = SESSION_WINDOW_MIN;
+	s->wanted = xcalloc((size_t)t->piece_count / 64 + 1, sizeof *s->wanted);
+	for (uint32_t n = c->span.first; n <= c->span.last; n++)
+		if (!store_piece_is_finished(t->store, n))
+			bit_set(s->wanted, n);
+	list_add_tail(&t->sessions, &s->link);
+	/* The caller's request was copied within the same bounds before. */
+	if (amend_download(s, c, &s->failure) < 0)
+		log_error("%s", s->failure.text);
+	s->target = origin_target_new(&c->download, t->engine->o.config->download.piece_timeout_ms, t->engine->o.insecure_skip_verify);
+	s->goes_direct = t->engine->o.cluster == NULL || is_small(s, c);
+	m->tasks_total++;
+	m->tasks_small += s->goes_direct && t->engine->o.cluster != NULL;
+	session_kick(s);
+	return s;
+}
+
+/* ---- metadata only ---- */
+
+struct session_metadata {
+	struct announce *announce;
+	struct arena arena;
+	struct common_download download;
+	void (*done)(void *ctx, const struct err *e);
+	void *ctx;
+};
+
+static void
+metadata_end(struct session_metadata *m, const struct err *e)
+{
+	m->done(m->ctx, e);
+	arena_free(&m->arena);
+	free(m);
+}
+
+/* Whatever a scheduler answers that does not know the question: we do have the content (spec: download.md 4.8 BETTER). */
+static void
+metadata_said(struct session_metadata *m)
+{
+	announce_started(m->announce);
+	announce_finished(m->announce);
+	metadata_end(m, NULL);
+}
+
+static void
+metadata_on_parents(void *ctx, const struct common_peer *parents, size_t n)
+{
+	(void)parents;
+	(void)n;
+	metadata_said(ctx);
+}
+
+static void
+metadata_on_need_source(void *ctx, struct slice reason)
+{
+	(void)reason;
+	metadata_said(ctx);
+}
+
+static void
+metadata_on_word(void *ctx)
+{
+	metadata_said(ctx);
+}
+
+static void
+metadata_on_end(void *ctx, const struct err *err)
+{
+	struct session_metadata *m = ctx;
+	struct err e;
+
+	err_set(&e, ERR_INTERNAL, "unknown stream is finished abnormally%s%s", err != NULL ? ": " : "", err != NULL ? err->text : "");
+	metadata_end(m, &e);
+}
+
+struct session_metadata *
+session_announce_metadata(struct engine *g, const struct task_caller *c, void (*done)(void *ctx, const struct err *e), void *ctx,
+    struct err *e)
+{
+	static const struct announce_events events = {
+		.on_parents = metadata_on_parents, .on_need_source = metadata_on_need_source, .on_empty = metadata_on_word,
+		.on_metadata_only = metadata_on_word, .on_end = metadata_on_end,
+	};
+	struct announce_opts o = {
+		.loop = g->o.loop, .host_id = cluster_host(g->o.cluster)->id, .task_id = c->task->id, .peer_id = c->peer_id,
+		.answer_ms = ANNOUNCE_HEADERS_MS,
+	};
+	struct rpc_channel *ch = cluster_scheduler(g->o.cluster, slice_str(c->task->id), false, e);
+	struct session_metadata *m;
+
+	if (ch == NULL)
+		return NULL;
+	m = xcalloc(1, sizeof *m);
+	m->done = done;
+	m->ctx = ctx;
+	arena_init(&m->arena, DOWNLOAD_BYTES);
+	if (pb_copy(&common_download_desc, &c->download, &m->arena, &m->download, e) < 0) {
+		arena_free(&m->arena);
+		free(m);
+		return NULL;
+	}
+	m->download.metadata_only = true;
+	m->download.need_back_to_source = false;
+	m->download.has_actual_content_length = m->download.has_actual_piece_length = m->download.has_actual_piece_count = true;
+	m->download.actual_content_length = c->task->store->content_length;
+	m->download.actual_piece_length = c->task->store->piece_length;
+	m->download.actual_piece_count = c->task->piece_count;
+	m->announce = announce_start(ch, &o, &m->download, &events, m);
+	return m;
+}
+
+void
+session_metadata_cancel(struct session_metadata *m)
+{
+	announce_cancel(m->announce);
+	arena_free(&m->arena);
+	free(m);
+}
