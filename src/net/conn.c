@@ -494,16 +494,16 @@ tls_pump(struct conn *c)
 	struct err e;
 	size_t n;
 	const uint8_t *p;
-	int alive;
+	bool is_ready;
 
 	push_cipher(c);
-	alive = tls_engine_state(c->tls, &e);
-	if (alive < 0) {
+	is_ready = c->state == HANDSHAKE && tls_engine_is_open(c->tls);
+	if (tls_engine_state(c->tls, &e) < 0) {
 		err_wrap(&e, "%s: TLS", conn_peer_text(c));
 		finish(c, &e);
 		return false;
 	}
-	if (c->state == HANDSHAKE && tls_engine_is_open(c->tls))
+	if (is_ready)
 		tls_opened(c);
 	while (c->state == OPEN && !c->paused && !c->is_broken && (p = tls_engine_plain_in(c->tls, &n)) != NULL && n > 0) {
 		/* The bytes lie in the engine, which must not move under the owner's hands: acknowledged after it looked. */
@@ -615,6 +615,8 @@ on_io(struct loop_io *io, unsigned ready)
 	}
 	if (ready & LOOP_WRITE) {
 		flush(c);
+		if (c->state == HANDSHAKE && !c->is_broken)
+			tls_pump(c);
 		if (c->state == OPEN && !c->is_broken)
 			told_written(c);
 	}

@@ -44,7 +44,7 @@ struct conn_events {
 	 * with more behind it when more arrives or after conn_resume_read. p is the loop's receive buffer or the
 	 * connection's own, valid in this call. */
 	size_t (*on_data)(struct conn *c, void *ctx, const uint8_t *p, size_t n);
-	/* The peer sends no more (FIN; with TLS close_notify). Writing still works. NULL: the connection ends with on_close.
+	/* The peer sends no more (FIN; with TLS close_notify). Writing still works without TLS. NULL: the connection ends with on_close.
 	 * Untaken bytes are lost to a parser that did not take them before. */
 	void (*on_eof)(struct conn *c, void *ctx);
 	/* All that conn_write queued is with the kernel. Optional. */
@@ -116,7 +116,7 @@ void conn_want_write(struct conn *c);
 /* Bytes of conn_write (and ciphertext) not yet with the kernel. */
 size_t conn_queued(const struct conn *c);
 
-/* FIN (and close_notify) after what is queued. Reading goes on. */
+/* FIN (and close_notify) after what is queued. Reading goes on; with TLS it does not (RFC 5246, 7.2.1). */
 void conn_shutdown_write(struct conn *c);
 /* Sends what is queued within CONN_LINGER_MS, then closes. No callback follows. */
 void conn_close(struct conn *c);
