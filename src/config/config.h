@@ -19,13 +19,13 @@ struct buf;
 struct err;
 struct regex;
 
-/* Longest time a key may hold (about 30,000 years): adding it to any clock does not overflow. Longer ones are cut to it. */
-#define CONFIG_MS_MAX INT64_C(1000000000000000)
+/* Longest time a key may hold (292 years): adding it to any clock in ms does not overflow. */
+#define CONFIG_MS_MAX (INT64_MAX / 1000000 + 1)
 /* The reference's own limit; nobody writes a larger one by hand. */
 #define CONFIG_FILE_MAX (1024 * 1024)
 
 struct config_strings {
-	const char **items;
+	const char *const *items;
 	size_t count;
 };
 
@@ -174,7 +174,8 @@ struct config_proxy_rule {
 	const char *pattern;
 	struct regex *regex;            /* matched against the URL without query and fragment */
 	bool use_tls;
-	const char *redirect;           /* "host" or "host:port" (IPv6 in brackets), or NULL; a scheme given with it has set use_tls */
+	const char *redirect;           /* "host" or "host:port" (IPv6 in brackets), or NULL */
+	bool redirect_is_plain;         /* the redirect was given with http://: no TLS whatever was asked for (https:// sets use_tls) */
 	struct config_strings filtered_query_params;
 	enum config_scheduling scheduling_policy;
 };
@@ -303,6 +304,11 @@ struct config_options {
 	const char *const *sets;        /* "KEY.PATH=VALUE", applied in order after the file */
 	size_t set_count;
 };
+
+/* Query parameters that signed URLs of the known stores carry and that say nothing about the content: the default of
+ * proxy.rules[].filteredQueryParams. */
+#define CONFIG_SIGNING_PARAMS 30
+extern const char *const config_signing_params[CONFIG_SIGNING_PARAMS];
 
 /* The defaults, checked and complete except for host.hostname and host.ip. Free with config_free. */
 void config_defaults(struct config *out);
