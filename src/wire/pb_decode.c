@@ -271,11 +271,12 @@ static int
 decode_element(struct decoder *d, const struct pb_desc *desc, const struct pb_field *f, const struct record *rec, void *out,
     unsigned depth)
 {
-	char *array = pb_pointer_at(pb_member(out, f->offset));
+	char *array = pb_pointer_at(pb_member(out, f->offset)), *at;
 	size_t n = pb_count_of(out, f);
-	char *at = array + n * pb_element_size(f);
 	int rc = 0;
 
+	/* Only an empty packed list can come without an array. */
+	at = array != NULL ? array + n * pb_element_size(f) : NULL;
 	if (f->type == PB_MESSAGE) {
 		rc = decode_message(d, f->sub, rec->bytes, at, depth + 1);
 		n++;
@@ -391,7 +392,7 @@ reserve_arrays(struct decoder *d, const struct pb_desc *desc, struct slice in, v
 static int
 decode_message(struct decoder *d, const struct pb_desc *desc, struct slice in, void *out, unsigned depth)
 {
-	struct reader r = {in.p, in.p + in.n};
+	struct reader r;
 	struct record rec;
 	uint8_t *unknown = NULL;
 
@@ -399,6 +400,7 @@ decode_message(struct decoder *d, const struct pb_desc *desc, struct slice in, v
 		return too_much(d, desc, "messages nest too deeply");
 	if (in.n == 0)
 		return 0;
+	r = (struct reader){in.p, in.p + in.n};
 	if (reserve_arrays(d, desc, in, out, &unknown) < 0)
 		return -1;
 	while (r.p < r.end) {

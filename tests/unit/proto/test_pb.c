@@ -127,6 +127,8 @@ packed_unpacked_and_mixed_lists_are_read(void **state)
 	assert_int_equal(m.interested_piece_numbers[0], 0);
 	assert_int_equal(m.interested_piece_numbers[2], 2);
 	assert_int_equal(m.interested_piece_numbers[3], 300);
+	assert_int_equal(decode_hex(*state, &dfdaemon_sync_pieces_request_desc, "1a00", &m), 0);
+	assert_int_equal(m.n_interested_piece_numbers, 0);
 }
 
 static void
