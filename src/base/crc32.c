@@ -2,11 +2,16 @@
 
 #include <pthread.h>
 
+#include "base/crc32_hw.h"
+
 #define CRC32_POLY 0xEDB88320u
 
 /* tables[k][b]: the effect of byte b followed by k zero bytes, so that eight bytes are done in one step. */
 static uint32_t tables[8][256];
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
+
+static crc32_raw *hardware;
+static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
 
 static void
 make_tables(void)
@@ -31,25 +36,41 @@ load_le32(const uint8_t *p)
 }
 
 uint32_t
-crc32_update_portable(uint32_t crc, const void *p, size_t n)
+crc32_raw_portable(uint32_t state, const uint8_t *p, size_t n)
 {
-	const uint8_t *in = p;
-	uint32_t c = ~crc;
+	uint32_t c = state;
 
 	pthread_once(&tables_once, make_tables);
-	for (; n >= 8; n -= 8, in += 8) {
-		uint32_t lo = load_le32(in) ^ c, hi = load_le32(in + 4);
+	for (; n >= 8; n -= 8, p += 8) {
+		uint32_t lo = load_le32(p) ^ c, hi = load_le32(p + 4);
 
 		c = tables[7][lo & 0xff] ^ tables[6][lo >> 8 & 0xff] ^ tables[5][lo >> 16 & 0xff] ^ tables[4][lo >> 24] ^
 			tables[3][hi & 0xff] ^ tables[2][hi >> 8 & 0xff] ^ tables[1][hi >> 16 & 0xff] ^ tables[0][hi >> 24];
 	}
-	for (; n > 0; n--, in++)
-		c = c >> 8 ^ tables[0][(c ^ *in) & 0xff];
-	return ~c;
+	for (; n > 0; n--, p++)
+		c = c >> 8 ^ tables[0][(c ^ *p) & 0xff];
+	return c;
+}
+
+uint32_t
+crc32_update_portable(uint32_t crc, const void *p, size_t n)
+{
+	return ~crc32_raw_portable(~crc, p, n);
+}
+
+static void
+choose(void)
+{
+	hardware = crc32_x86();
+	if (hardware == NULL)
+		hardware = crc32_arm();
 }
 
 uint32_t
 crc32_update(uint32_t crc, const void *p, size_t n)
 {
-	return crc32_update_portable(crc, p, n);
+	pthread_once(&choose_once, choose);
+	if (hardware == NULL || n < CRC32_HW_MIN)
+		return crc32_update_portable(crc, p, n);
+	return ~hardware(~crc, p, n);
 }

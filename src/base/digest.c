@@ -1,15 +1,25 @@
 #include "base/digest.h"
 
 #include <bearssl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/crc32.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/sha256_hw.h"
+
+/* SHA-256 on the CPU's own instructions. */
+struct fast_sha256 {
+	uint32_t h[8];
+	uint64_t count;                 /* bytes taken, those in `block` too */
+	uint8_t block[SHA256_BLOCK];    /* count % SHA256_BLOCK bytes that wait for the rest of a block */
+};
 
 union digest_state {
 	br_sha256_context sha256;
+	struct fast_sha256 fast;
 	br_sha512_context sha512;
 	br_md5_context md5;
 	uint32_t crc;
@@ -17,6 +27,10 @@ union digest_state {
 
 _Static_assert(sizeof(union digest_state) <= sizeof(((struct digest *)0)->state), "digest state too small");
 _Static_assert(_Alignof(union digest_state) <= _Alignof(uint64_t), "digest state badly aligned");
+
+/* The same for the whole process, so that a state never changes sides. NULL: BearSSL does it. */
+static sha256_blocks *hardware;
+static pthread_once_t choose_once = PTHREAD_ONCE_INIT;
 
 static const struct {
 	const char *name;
@@ -34,6 +48,61 @@ state_of(struct digest *d)
 	return (union digest_state *)(void *)&d->state;
 }
 
+static void
+choose(void)
+{
+	hardware = sha256_x86();
+	if (hardware == NULL)
+		hardware = sha256_arm();
+}
+
+static void
+fast_init(struct fast_sha256 *s)
+{
+	static const uint32_t first[8] = {
+		0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
+	};
+
+	memcpy(s->h, first, sizeof(first));
+	s->count = 0;
+}
+
+static void
+fast_update(struct fast_sha256 *s, const uint8_t *p, size_t n)
+{
+	size_t held = s->count % SHA256_BLOCK, take;
+
+	s->count += n;
+	if (held > 0) {
+		take = n < SHA256_BLOCK - held ? n : SHA256_BLOCK - held;
+		memcpy(s->block + held, p, take);
+		if (held + take < SHA256_BLOCK)
+			return;
+		hardware(s->h, s->block, 1);
+		p += take;
+		n -= take;
+	}
+	if (n >= SHA256_BLOCK)
+		hardware(s->h, p, n / SHA256_BLOCK);
+	memcpy(s->block, p + n / SHA256_BLOCK * SHA256_BLOCK, n % SHA256_BLOCK);
+}
+
+/* A 1 bit, zeros, and the length in bits as 8 bytes at the end of a block. */
+static void
+fast_final(struct fast_sha256 *s, uint8_t *out)
+{
+	uint8_t tail[2 * SHA256_BLOCK] = {0};
+	size_t held = s->count % SHA256_BLOCK, n = held + 9 <= SHA256_BLOCK ? SHA256_BLOCK : sizeof(tail);
+
+	memcpy(tail, s->block, held);
+	tail[held] = 0x80;
+	for (size_t i = 0; i < 8; i++)
+		tail[n - 1 - i] = (uint8_t)(s->count * 8 >> (8 * i));
+	hardware(s->h, tail, n / SHA256_BLOCK);
+	for (size_t i = 0; i < 32; i++)
+		out[i] = (uint8_t)(s->h[i / 4] >> (24 - i % 4 * 8));
+}
+
 void
 digest_init(struct digest *d, enum digest_kind kind)
 {
@@ -42,7 +111,11 @@ digest_init(struct digest *d, enum digest_kind kind)
 	d->kind = kind;
 	switch (kind) {
 	case DIGEST_SHA256:
-		br_sha256_init(&s->sha256);
+		pthread_once(&choose_once, choose);
+		if (hardware != NULL)
+			fast_init(&s->fast);
+		else
+			br_sha256_init(&s->sha256);
 		break;
 	case DIGEST_SHA512:
 		br_sha512_init(&s->sha512);
@@ -65,7 +138,10 @@ digest_update(struct digest *d, const void *p, size_t n)
 		return;
 	switch (d->kind) {
 	case DIGEST_SHA256:
-		br_sha256_update(&s->sha256, p, n);
+		if (hardware != NULL)
+			fast_update(&s->fast, p, n);
+		else
+			br_sha256_update(&s->sha256, p, n);
 		break;
 	case DIGEST_SHA512:
 		br_sha512_update(&s->sha512, p, n);
@@ -86,7 +162,10 @@ digest_final(struct digest *d, uint8_t *out)
 
 	switch (d->kind) {
 	case DIGEST_SHA256:
-		br_sha256_out(&s->sha256, out);
+		if (hardware != NULL)
+			fast_final(&s->fast, out);
+		else
+			br_sha256_out(&s->sha256, out);
 		break;
 	case DIGEST_SHA512:
 		br_sha512_out(&s->sha512, out);

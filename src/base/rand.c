@@ -61,6 +61,8 @@ rand_bytes(void *out, size_t n)
 	pid_t me = getpid();
 	uint8_t *from;
 
+	if (n == 0)
+		return;
 	if (n > RAND_BUFFER) {
 		read_source(out, n);
 		return;
