@@ -286,6 +286,8 @@ find_frame(struct end *e, uint8_t type, uint32_t id)
 {
 	struct slice s = buf_slice(h2_output(e->h));
 
+	if (slice_starts(s, H2_PREFACE))
+		s = slice_sub(s, H2_PREFACE_SIZE, s.n);
 	while (s.n >= 9) {
 		size_t n = (size_t)s.p[0] << 16 | (size_t)s.p[1] << 8 | s.p[2];
 		uint32_t at = (uint32_t)s.p[5] << 24 | (uint32_t)s.p[6] << 16 | (uint32_t)s.p[7] << 8 | s.p[8];

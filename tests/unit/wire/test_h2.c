@@ -465,10 +465,8 @@ large_header_block_is_sent_in_continuations(void **state)
 	end_open(&s, true);
 	s.is_quiet = true;
 	assert_int_equal(h2_open(c.h, f, 6, true, NULL, NULL), 1);
-	buf_consume(h2_output(c.h), H2_PREFACE_SIZE);
 	assert_int_equal(find_frame(&c, HEADERS, 1).n, 16384);
 	assert_int_equal(find_frame(&c, CONTINUATION, 1).n, 16384);
-	assert_int_equal(end_recv(&s, H2_PREFACE, H2_PREFACE_SIZE), 0);
 	converse(&c, &s, 1000);
 	end_line(&s);
 	assert_true(s.log.len > 40000);
