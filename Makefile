@@ -70,9 +70,9 @@ $(BUILD)/obj/proto/%.o: $(BUILD)/gen/proto/%.c | $(PROTO_HDRS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
-$(BUILD)/pbgen: proto/pbgen.c
+$(BUILD)/pbgen: proto/pbgen.c proto/pbgen_read.c proto/pbgen.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -std=c11 -O1 $(WARN) -o $@ $<
+	$(CC) $(CPPFLAGS_ALL) -std=c11 -O1 $(WARN) -o $@ proto/pbgen.c proto/pbgen_read.c
 
 $(BUILD)/gen/proto/%.h $(BUILD)/gen/proto/%.c: proto/%.proto $(PROTO_FILES) $(BUILD)/pbgen
 	@mkdir -p $(@D)
