@@ -617,6 +617,26 @@ print_forms(void **state)
 }
 
 static void
+status_details_hold_any_message(void **state)
+{
+	struct fixture *f = *state;
+	struct errordetails_backend backend = {.message = slice_str("404 Not Found"), .has_status_code = true, .status_code = 404}, found;
+	struct google_any any = {.type_url = slice_str("type.googleapis.com/errordetails.v2.Backend")};
+	struct google_status status = {.code = 13, .message = slice_str("m"), .details = &any, .n_details = 1}, back;
+
+	pb_encode(&errordetails_backend_desc, &backend, &f->in);
+	any.value = buf_slice(&f->in);
+	pb_encode(&google_status_desc, &status, &f->out);
+	assert_int_equal(pb_decode(&google_status_desc, buf_slice(&f->out), &f->arena, &back, &f->err), 0);
+	assert_int_equal(back.code, 13);
+	assert_int_equal(back.n_details, 1);
+	assert_int_equal(pb_decode(&errordetails_backend_desc, back.details[0].value, &f->arena, &found, &f->err), 0);
+	assert_int_equal(found.status_code, 404);
+	/* The JSON that other peers put in the same place is no Status. */
+	assert_int_equal(pb_decode(&google_status_desc, slice_str("{\"message\":\"x\"}"), &f->arena, &back, &f->err), -1);
+}
+
+static void
 services_name_their_methods(void **state)
 {
 	const struct pb_method *m;
@@ -656,7 +676,8 @@ main(void)
 		TEST(decode_copy_outlives_the_input), TEST(doubles_are_little_endian), TEST(broken_bytes_are_refused),
 		TEST(strings_must_be_utf8), TEST(nesting_has_a_limit), TEST(message_size_has_a_limit), TEST(map_entries_have_a_limit),
 		TEST(elements_have_a_limit), TEST(arena_limit_is_a_clean_error), TEST(every_truncation_is_handled),
-		TEST(every_changed_byte_is_handled), TEST(secrets_are_not_printed), TEST(print_forms), TEST(services_name_their_methods),
+		TEST(every_changed_byte_is_handled), TEST(secrets_are_not_printed), TEST(print_forms), TEST(status_details_hold_any_message),
+		TEST(services_name_their_methods),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
