@@ -141,6 +141,31 @@ worked_sync_pieces_response(void **state)
 }
 
 static void
+worked_daemon_messages(void **state)
+{
+	uint32_t numbers[] = {0, 1, 2};
+	struct dfdaemon_sync_pieces_request request = {.host_id = slice_str("10.0.0.2-node2"),
+		.task_id = slice_str("a39c30fc5e843a73fe4c920d0a289250199e825f61fdfb353ce30a64744f0dd0"), .interested_piece_numbers = numbers,
+		.n_interested_piece_numbers = 3};
+	struct dfdaemon_sync_pieces_response response = {.number = 2, .offset = 8388608, .length = 4194304, .ip = slice_str("10.0.0.1"),
+		.has_tcp_port = true, .tcp_port = 4005, .has_quic_port = true, .quic_port = 4006};
+	struct common_network network = {.max_rx_bandwidth = 10000000000, .has_rx_bandwidth = true, .rx_bandwidth = 123456,
+		.max_tx_bandwidth = 10000000000, .has_tx_bandwidth = true, .tx_bandwidth = 7891234};
+	struct common_host host = {.network = &network};
+	struct scheduler_delete_host_request leave = {.host_id = slice_str("10.0.0.1-node1-seed")};
+	struct health_health_check_response serving = {.status = HEALTH_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING};
+
+	assert_encodes(*state, &dfdaemon_sync_pieces_request_desc, &request, "0a0e31302e302e302e322d6e6f646532 1240 "
+	    "61333963333066633565383433613733666534633932306430613238393235303139396538323566363166646662333533636533306136343734346630646430 "
+	    "1a03000102");
+	assert_encodes(*state, &dfdaemon_sync_pieces_response_desc, &response,
+	    "0802 1080808004 1880808002 220831302e302e302e31 28a51f 30a61f");
+	assert_encodes(*state, &common_host_desc, &host, "7215 4880c8afa025 50c0c407 5880c8afa025 60a2d2e103");
+	assert_encodes(*state, &scheduler_delete_host_request_desc, &leave, "0a1331302e302e302e312d6e6f6465312d73656564");
+	assert_encodes(*state, &health_health_check_response_desc, &serving, "0801");
+}
+
+static void
 worked_piece(void **state)
 {
 	struct google_duration cost = {.nanos = 250000000};
@@ -667,7 +692,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(worked_announce_peer_request), TEST(set_oneof_without_a_message_is_written_empty),
 		TEST(worked_sync_pieces_request_is_packed), TEST(packed_unpacked_and_mixed_lists_are_read), TEST(worked_sync_pieces_response),
-		TEST(worked_piece), TEST(worked_map_entry), TEST(map_entry_without_key_or_value_has_empty_ones),
+		TEST(worked_daemon_messages), TEST(worked_piece), TEST(worked_map_entry), TEST(map_entry_without_key_or_value_has_empty_ones),
 		TEST(last_map_entry_with_a_key_wins), TEST(map_of_messages), TEST(negative_numbers_take_ten_bytes),
 		TEST(numbers_are_cut_to_their_type), TEST(unknown_enum_numbers_are_kept), TEST(optional_zero_is_written_and_plain_zero_is_not),
 		TEST(empty_message_is_no_bytes), TEST(last_scalar_wins), TEST(last_oneof_member_wins), TEST(parts_of_a_message_are_put_together),

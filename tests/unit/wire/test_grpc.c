@@ -409,6 +409,13 @@ worked_backend_details(void **state)
 	assert_int_equal(grpc_encode_details(buf_slice(&json), &text), 0);
 	assert_string_equal(buf_cstr(&text), encoded);
 	buf_clear(&json);
+	buf_clear(&text);
+	header.value = slice_str("text/html");
+	grpc_write_backend(&b, &json);
+	assert_int_equal(grpc_encode_details(buf_slice(&json), &text), 0);
+	assert_string_equal(buf_cstr(&text),
+	    "eyJtZXNzYWdlIjoibm90IGZvdW5kIiwiaGVhZGVyIjp7ImNvbnRlbnQtdHlwZSI6InRleHQvaHRtbCJ9LCJzdGF0dXNfY29kZSI6NDA0fQ");
+	buf_clear(&json);
 	assert_int_equal(grpc_decode_details(slice_str(encoded), &json), 0);
 	arena_init(&a, 1 << 20);
 	assert_int_equal(grpc_read_backend(buf_slice(&json), &a, &back, &e), 0);
