@@ -1,7 +1,6 @@
 #include "config/config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 #include "config/check.h"
 #include "config/keys.h"
 #include "config/local_addr.h"
-#include "config/notes.h"
+#include "config/file.h"
 #include "config/paths.h"
 #include "text/regex.h"
 #include "text/yaml.h"
@@ -207,43 +206,6 @@ done:
 	return result;
 }
 
-/* The whole file, NUL-terminated, from malloc. */
-static char *
-read_file(const char *path, size_t *len, struct err *e)
-{
-	char *text = xmalloc(CONFIG_FILE_MAX + 1);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	*len = 0;
-	if (fd < 0)
-		goto fail;
-	for (;;) {
-		ssize_t n = read(fd, text + *len, CONFIG_FILE_MAX + 1 - *len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			goto fail;
-		if (n == 0)
-			break;
-		*len += (size_t)n;
-		if (*len > CONFIG_FILE_MAX) {
-			err_set(e, ERR_INVALID_ARGUMENT, "%s: larger than %d bytes", path, CONFIG_FILE_MAX);
-			goto out;
-		}
-	}
-	close(fd);
-	text[*len] = '\0';
-	return text;
-fail:
-	err_sys(e, errno, "read %s", path);
-out:
-	if (fd >= 0)
-		close(fd);
-	free(text);
-	return NULL;
-}
-
 int
 config_load_file_with(const char *path, const struct config_options *options, struct config *out, struct config_notes *notes,
 	struct err *e)
@@ -255,7 +217,7 @@ config_load_file_with(const char *path, const struct config_options *options, st
 	*out = (struct config){0};
 	if (path == NULL)
 		return load("", 0, "defaults", options, out, notes, e);
-	text = read_file(path, &len, e);
+	text = file_read(path, &len, e);
 	if (text == NULL)
 		return -1;
 	result = load(text, len, path, options, out, notes, e);

@@ -55,17 +55,17 @@ struct dynconfig {
 
 /*
  * Reads dynconfig.yaml. A file that is not there is the same as an empty one, with a warning: nothing is written. has_embedded: this
- * daemon carries a scheduler, which is taken when the file names none. Errors as with config_load_file. A bad pattern is skipped with
- * an entry in notes->errors while the rest holds, and the call succeeds: a block list must not vanish for one slip.
- * notes may be NULL. Free with dynconfig_free.
+ * daemon carries a scheduler, which is taken when the file names none. Errors as with config_load_file. notes may be NULL.
+ * Free with dynconfig_free.
  */
 int dynconfig_load_file(const char *path, bool has_embedded, struct dynconfig *out, struct config_notes *notes, struct err *e);
 int dynconfig_load_text(const char *text, size_t len, const char *name, bool has_embedded, struct dynconfig *out,
 	struct config_notes *notes, struct err *e);
 void dynconfig_free(struct dynconfig *d);
 
-/* The client_config or seed_client_config bytes of a manager's scheduler cluster. Nothing at all gives no rules; on failure keep what
- * you had. Free with client_config_free. */
+/* The client_config or seed_client_config bytes of a manager's scheduler cluster. Nothing at all gives no rules. A bad pattern is
+ * skipped with a warning while the rest holds: a block list must not vanish for one slip. On failure keep what you had.
+ * Free with client_config_free. */
 int client_config_load_json(struct slice json, const char *name, struct client_config *out, struct config_notes *notes, struct err *e);
 void client_config_free(struct client_config *c);
 

@@ -9,7 +9,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/mem.h"
-#include "config/notes.h"
+#include "config/file.h"
 #include "config/suggest.h"
 #include "text/units.h"
 #include "text/yaml.h"
@@ -225,6 +225,18 @@ apply_integer(struct schema_walk *w, const struct schema_key *key, const struct 
 		*(uint64_t *)at = value;
 		break;
 	}
+	return 0;
+}
+
+int
+schema_i32(struct schema_walk *w, const struct schema_key *key, const struct yaml_node *node, int32_t *out)
+{
+	bool is_negative;
+	uint64_t value;
+
+	if (parse_integer(node, &is_negative, &value) < 0 || value > (uint64_t)INT32_MAX + is_negative)
+		return schema_wrong_type(w, key, node, "integer -2147483648..2147483647");
+	*out = is_negative ? (int32_t)-(int64_t)value : (int32_t)value;
 	return 0;
 }
 

@@ -66,6 +66,7 @@ struct schema_walk {
 	struct config_notes *notes;
 	struct arena *arena;            /* for texts and lists; limited by the caller */
 	struct buf path;                /* of the key at hand: "proxy.rules[0].regex" */
+	bool skips_patterns;            /* a regex that does not compile is a warning, for those who can go on without it */
 };
 
 /* Maps a node into the field at `at`. -1 after an error was noted. */
@@ -108,6 +109,9 @@ void schema_warn(struct schema_walk *w, const struct yaml_node *node, const char
 size_t schema_enter(struct schema_walk *w, const char *name);
 size_t schema_enter_item(struct schema_walk *w, size_t index);
 void schema_leave(struct schema_walk *w, size_t mark);
+
+/* A decimal integer of 32 bits with a sign. */
+int schema_i32(struct schema_walk *w, const struct schema_key *key, const struct yaml_node *node, int32_t *out);
 
 /* A scalar's text as a string in the arena; NULL after noting an error (not a scalar, a NUL inside). */
 const char *schema_text(struct schema_walk *w, const struct schema_key *key, const struct yaml_node *node);

@@ -1,6 +1,9 @@
-#include "config/notes.h"
+#include "config/file.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -56,4 +59,40 @@ config_notes_free(struct config_notes *n)
 	free(n->warnings);
 	free(n->errors);
 	*n = CONFIG_NOTES_INIT;
+}
+
+char *
+file_read(const char *path, size_t *len, struct err *e)
+{
+	char *text = xmalloc(CONFIG_FILE_MAX + 1);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	*len = 0;
+	if (fd < 0)
+		goto fail;
+	for (;;) {
+		ssize_t n = read(fd, text + *len, CONFIG_FILE_MAX + 1 - *len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			goto fail;
+		if (n == 0)
+			break;
+		*len += (size_t)n;
+		if (*len > CONFIG_FILE_MAX) {
+			err_set(e, ERR_INVALID_ARGUMENT, "%s: larger than %d bytes", path, CONFIG_FILE_MAX);
+			goto out;
+		}
+	}
+	close(fd);
+	text[*len] = '\0';
+	return text;
+fail:
+	err_sys(e, errno, "read %s", path);
+out:
+	if (fd >= 0)
+		close(fd);
+	free(text);
+	return NULL;
 }
