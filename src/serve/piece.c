@@ -1,0 +1,516 @@
+#include "serve/piece.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "net/listener.h"
+#include "peer/engine.h"
+#include "peer/worker.h"
+#include "serve/piece_conn.h"
+#include "store/file.h"
+#include "store/store.h"
+
+/* How often the uplink is looked at while somebody waits. */
+#define LOOK_MS 100
+/* The uplink counts as busy while it moves this share of the best it ever moved. */
+#define BUSY_PERCENT 70
+/* Requests that wait at once; a child asks for few, so this is a flood. */
+#define WAITING_MAX 65536
+/* How often each piece was served is remembered for so many tasks. */
+#define SERVED_TASKS_MAX 256
+
+/* How often the pieces of one task were served: those that nobody got yet go first. */
+struct served {
+	char id[TASK_ID_SIZE];
+	uint32_t pieces;
+	uint8_t *count;
+	int64_t used_ms;
+};
+
+struct piece_server {
+	struct piece_server_options o;
+	struct listener *listener;
+	struct piece_side sides[WORKERS_MAX];
+	size_t side_count, next_side;
+	struct limit limit;
+	atomic_size_t connections;
+	atomic_uint_fast64_t progress;
+
+	struct list waiting;            /* piece_request.queue, in order of arrival */
+	size_t waiting_count;
+	unsigned active, slots;
+	uint64_t seen, best;            /* bytes at the last look; best number of bytes between two looks */
+	struct loop_timer look;
+	struct map served;
+
+	struct piece_server_metrics metrics;
+	size_t requests;                /* in the control loop's or a side's hands */
+	bool is_draining;
+	void (*drained)(void *ctx);
+	void *drained_ctx;
+	struct loop_timer drain_timer;
+};
+
+/* ---- who was served what ---- */
+
+static struct served *
+served_of(struct piece_server *s, const struct store_task *t)
+{
+	struct served *v = map_get(&s->served, slice_str(t->id)), *oldest = NULL;
+	size_t at = 0;
+
+	if (v == NULL) {
+		if (s->served.count >= SERVED_TASKS_MAX) {
+			while ((v = map_next(&s->served, &at)) != NULL)
+				if (oldest == NULL || v->used_ms < oldest->used_ms)
+					oldest = v;
+			map_del(&s->served, slice_str(oldest->id));
+			free(oldest->count);
+			free(oldest);
+		}
+		v = xcalloc(1, sizeof *v);
+		snprintf(v->id, sizeof v->id, "%.64s", t->id);
+		v->pieces = store_task_piece_count(t);
+		v->count = xcalloc((size_t)v->pieces + 1, 1);
+		map_put(&s->served, slice_str(v->id), v);
+	}
+	v->used_ms = loop_now_ms(s->o.loop);
+	return v;
+}
+
+static unsigned
+note_served(struct piece_server *s, const struct store_task *t, uint32_t piece, bool count)
+{
+	struct served *v = served_of(s, t);
+
+	if (piece >= v->pieces)
+		return 0;
+	if (count && v->count[piece] < UINT8_MAX)
+		v->count[piece]++;
+	return v->count[piece];
+}
+
+/* ---- decisions ---- */
+
+static void
+send_decision(struct piece_request *r)
+{
+	r->msg.run = piece_conn_decided;
+	loop_post(r->side->loop, &r->msg);
+}
+
+static void
+request_forget(struct piece_server *s, struct piece_request *r)
+{
+	loop_timer_clear(s->o.loop, &r->wait);
+	if (r->is_watching)
+		task_unwatch(&r->watch);
+	r->is_watching = false;
+	if (!list_is_empty(&r->queue)) {
+		list_del(&r->queue);
+		s->waiting_count--;
+	}
+}
+
+static void
+decide_error(struct piece_server *s, struct piece_request *r, uint8_t code, const char *text)
+{
+	uint8_t id;
+
+	request_forget(s, r);
+	s->metrics.refused++;
+	rand_bytes(&id, 1);
+	r->is_error = true;
+	vortex_write_error(&r->head, id, code, slice_str(text));
+	send_decision(r);
+}
+
+static void
+decide_not_found(struct piece_server *s, struct piece_request *r)
+{
+	char text[TASK_ID_SIZE + 48];
+
+	snprintf(text, sizeof text, "piece %s-%u not found", r->wanted.task_id, (unsigned)r->wanted.number);
+	decide_error(s, r, VORTEX_NOT_FOUND, text);
+}
+
+static void
+decide_content(struct piece_server *s, struct piece_request *r)
+{
+	struct vortex_content c = {.tag = (uint8_t)(r->wanted.tag + 1), .number = r->wanted.number, .traffic_type = 1};
+	struct store_task *t = r->task;
+	struct store_piece p;
+	struct err e;
+	char digest[32];
+	uint8_t id;
+
+	if (t->is_deleted || store_piece_get(t, r->wanted.number, &p) < 0) {
+		decide_not_found(s, r);
+		return;
+	}
+	r->file = store_task_file(t, &e);
+	if (r->file == NULL) {
+		log_error("content cannot be opened task=%s error=\"%s\"", t->id, e.text);
+		decide_error(s, r, VORTEX_INTERNAL, "content cannot be opened");
+		return;
+	}
+	request_forget(s, r);
+	if (store_task_content_changed(t, r->file))
+		store_piece_get(t, r->wanted.number, &p);
+	c.offset = r->offset = p.offset;
+	c.length = r->length = p.length;
+	r->needs_check = p.needs_check && p.has_crc;
+	r->crc = p.crc;
+	if (p.has_crc) {
+		snprintf(digest, sizeof digest, "crc32:%lu", (unsigned long)p.crc);
+		c.digest = slice_str(digest);
+	}
+	c.parent_id = slice_str(p.parent_id);
+	c.cost_s = p.cost_ns / 1000000000;
+	c.created_at_s = p.created_at / 1000000000;
+	rand_bytes(&id, 1);
+	vortex_write_content(&r->head, id, &c);
+	r->progress = &s->progress;
+	r->has_slot = true;
+	s->active++;
+	s->metrics.started++;
+	note_served(s, t, r->wanted.number, true);
+	store_task_upload_begin(t);
+	send_decision(r);
+}
+
+/* ---- whose turn ---- */
+
+static void look(void *ctx);
+
+/* Of those who wait: who asks for the piece that was served least often, the first among equals. */
+static struct piece_request *
+next_in_turn(struct piece_server *s)
+{
+	struct piece_request *best = NULL;
+
+	LIST_EACH(it, next, &s->waiting) {
+		struct piece_request *r = CONTAINER_OF(it, struct piece_request, queue);
+
+		r->turn = note_served(s, r->task, r->wanted.number, false);
+		if (best == NULL || r->turn < best->turn)
+			best = r;
+		if (best->turn == 0)
+			break;
+	}
+	return best;
+}
+
+static void
+serve_next(struct piece_server *s)
+{
+	struct piece_request *r;
+
+	while (s->active < s->slots && (r = next_in_turn(s)) != NULL)
+		decide_content(s, r);
+	if (s->waiting_count > 0 && !loop_timer_is_set(&s->look)) {
+		s->seen = atomic_load(&s->progress);
+		loop_timer_set(s->o.loop, &s->look, LOOK_MS, look, s);
+	}
+}
+
+/* Somebody waits: is the uplink busy? If what moves is far below the best seen, another transfer may use the rest. */
+static void
+look(void *ctx)
+{
+	struct piece_server *s = ctx;
+	uint64_t now = atomic_load(&s->progress), moved = now - s->seen;
+
+	s->seen = now;
+	s->best -= s->best / 256;       /* links change; what was best an hour ago is forgotten */
+	if (moved > s->best)
+		s->best = moved;
+	if (moved < s->best / 100 * BUSY_PERCENT || moved == 0)
+		s->slots += s->slots < PIECE_SLOTS_MAX;
+	else
+		s->slots -= s->slots > PIECE_SLOTS_MIN;
+	if (s->waiting_count > 0)
+		loop_timer_set(s->o.loop, &s->look, LOOK_MS, look, s);
+	else
+		s->slots = PIECE_SLOTS_MIN;
+	serve_next(s);
+}
+
+static void
+waited_too_long(void *ctx)
+{
+	struct piece_request *r = ctx;
+
+	decide_error(r->side->server, r, VORTEX_INTERNAL, r->is_watching ? "wait for piece finished timeout" : "uploads are busy");
+}
+
+static void
+queue_request(struct piece_server *s, struct piece_request *r)
+{
+	if (s->waiting_count >= WAITING_MAX) {
+		decide_error(s, r, VORTEX_INTERNAL, "too many requests wait");
+		return;
+	}
+	list_add_tail(&s->waiting, &r->queue);
+	s->waiting_count++;
+	loop_timer_set(s->o.loop, &r->wait, PIECE_WAIT_MS, waited_too_long, r);
+	serve_next(s);
+}
+
+/* ---- requests ---- */
+
+static void
+watched_piece(struct task_watch *w, uint32_t number)
+{
+	struct piece_request *r = CONTAINER_OF(w, struct piece_request, watch);
+	struct piece_server *s = r->side->server;
+
+	if (number != r->wanted.number)
+		return;
+	request_forget(s, r);
+	queue_request(s, r);
+}
+
+static void
+watched_idle(struct task_watch *w, const struct err *why)
+{
+	struct piece_request *r = CONTAINER_OF(w, struct piece_request, watch);
+
+	(void)why;
+	decide_not_found(r->side->server, r);
+}
+
+/* The piece is being fetched here: its answer comes when it is whole (spec: wire.md 1.6). */
+static void
+wait_for_piece(struct piece_server *s, struct piece_request *r)
+{
+	struct err e;
+
+	r->watch.on_piece = watched_piece;
+	r->watch.on_idle = watched_idle;
+	if (task_watch(s->o.engine, slice_make(r->wanted.task_id, TASK_ID_LENGTH), &r->watch, &e) < 0) {
+		decide_not_found(s, r);
+		return;
+	}
+	r->is_watching = true;
+	if (!task_is_active(r->watch.task) || r->wanted.number >= r->watch.task->piece_count) {
+		decide_not_found(s, r);
+		return;
+	}
+	loop_timer_set(s->o.loop, &r->wait, PIECE_WAIT_MS, waited_too_long, r);
+}
+
+static int
+kind_of(uint8_t tag, enum store_kind *kind)
+{
+	switch (tag) {
+	case VORTEX_DOWNLOAD_PIECE:
+		*kind = STORE_STANDARD;
+		return 0;
+	case VORTEX_DOWNLOAD_PERSISTENT_PIECE:
+		*kind = STORE_PERSISTENT;
+		return 0;
+	case VORTEX_DOWNLOAD_PERSISTENT_CACHE_PIECE:
+		*kind = STORE_PERSISTENT_CACHE;
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+void
+piece_request_asked(struct loop_msg *msg)
+{
+	struct piece_request *r = CONTAINER_OF(msg, struct piece_request, msg);
+	struct piece_server *s = r->side->server;
+	enum store_kind kind;
+
+	s->requests++;
+	if (!task_id_is_valid(slice_str(r->wanted.task_id)) || kind_of(r->wanted.tag, &kind) < 0) {
+		decide_error(s, r, VORTEX_INVALID_ARGUMENT, "invalid task id or kind");
+		return;
+	}
+	r->task = s->o.is_disabled || s->is_draining ? NULL : store_task_find(s->o.store, kind, r->wanted.task_id);
+	if (r->task == NULL) {
+		decide_not_found(s, r);
+		return;
+	}
+	store_task_use(r->task);
+	if (store_piece_is_finished(r->task, r->wanted.number))
+		queue_request(s, r);
+	else if (kind == STORE_STANDARD)
+		wait_for_piece(s, r);
+	else
+		decide_not_found(s, r);
+}
+
+static void
+drained_now(void *ctx)
+{
+	struct piece_server *s = ctx;
+	void (*done)(void *) = s->drained;
+
+	loop_timer_clear(s->o.loop, &s->drain_timer);
+	s->drained = NULL;
+	if (done != NULL)
+		done(s->drained_ctx);
+}
+
+void
+piece_request_done(struct loop_msg *msg)
+{
+	struct piece_request *r = CONTAINER_OF(msg, struct piece_request, msg);
+	struct piece_server *s = r->side->server;
+
+	s->requests--;
+	if (r->was_checked && !r->task->is_deleted)
+		store_piece_checked(r->task, r->wanted.number, r->is_good);
+	if (r->has_slot) {
+		s->active--;
+		s->metrics.bytes += r->sent;
+		s->metrics.finished += r->is_complete;
+		s->metrics.failed += !r->is_complete;
+		store_task_upload_end(r->task, r->is_complete, clock_wall_ns());
+	}
+	if (r->task != NULL)
+		store_task_release(r->task);
+	store_file_unref(r->file);
+	buf_free(&r->head);
+	free(r);
+	serve_next(s);
+	if (s->is_draining && s->requests == 0)
+		drained_now(s);
+}
+
+/* ---- life ---- */
+
+struct piece_server *
+piece_server_new(const struct piece_server_options *o)
+{
+	struct piece_server *s = xcalloc(1, sizeof *s);
+
+	s->o = *o;
+	s->slots = PIECE_SLOTS_MIN;
+	list_init(&s->waiting);
+	map_init(&s->served);
+	limit_init(&s->limit, o->bandwidth_limit);
+	atomic_init(&s->connections, 0);
+	atomic_init(&s->progress, 0);
+	s->side_count = o->workers->count;
+	for (size_t i = 0; i < s->side_count; i++) {
+		struct piece_side *side = &s->sides[i];
+
+		side->server = s;
+		side->server_loop = o->loop;
+		side->loop = o->workers->at[i].loop;
+		side->limit = &s->limit;
+		side->connections = &s->connections;
+		list_init(&side->conns);
+	}
+	return s;
+}
+
+void
+piece_server_adopt(struct piece_server *s, int fd, struct slice early)
+{
+	if (s->is_draining || atomic_load(&s->connections) >= PIECE_CONNECTIONS_MAX) {
+		close(fd);
+		return;
+	}
+	piece_conn_start(&s->sides[s->next_side], fd, early);
+	s->next_side = (s->next_side + 1) % s->side_count;
+}
+
+static void
+on_accept(void *ctx, int fd, const struct addr *peer)
+{
+	(void)peer;
+	piece_server_adopt(ctx, fd, (struct slice){0});
+}
+
+int
+piece_server_listen(struct piece_server *s, const struct addr *a, struct addr *bound, struct err *e)
+{
+	s->listener = listener_tcp(s->o.loop, a, on_accept, s, e);
+	if (s->listener == NULL)
+		return -1;
+	*bound = *listener_addr(s->listener);
+	return 0;
+}
+
+void
+piece_server_metrics(const struct piece_server *s, struct piece_server_metrics *out)
+{
+	*out = s->metrics;
+	out->connections = atomic_load(&s->connections);
+	out->active = s->active;
+	out->waiting = s->waiting_count;
+}
+
+void
+piece_server_drain(struct piece_server *s, int ms, void (*done)(void *ctx), void *ctx)
+{
+	s->is_draining = true;
+	if (s->listener != NULL)
+		listener_free(s->listener);
+	s->listener = NULL;
+	LIST_EACH(it, next, &s->waiting)
+		decide_not_found(s, CONTAINER_OF(it, struct piece_request, queue));
+	s->drained = done;
+	s->drained_ctx = ctx;
+	loop_timer_set(s->o.loop, &s->drain_timer, s->requests == 0 ? 0 : ms, drained_now, s);
+}
+
+static void
+side_is_closed(struct loop_msg *msg)
+{
+	CONTAINER_OF(msg, struct piece_side, closing)->is_closed = true;
+}
+
+static void
+close_side(struct loop_msg *msg)
+{
+	struct piece_side *side = CONTAINER_OF(msg, struct piece_side, closing);
+
+	piece_side_close(side);
+	msg->run = side_is_closed;
+	loop_post(side->server_loop, msg);
+}
+
+void
+piece_server_free(struct piece_server *s)
+{
+	struct served *v;
+	size_t at = 0;
+
+	if (s->listener != NULL)
+		listener_free(s->listener);
+	s->is_draining = true;
+	LIST_EACH(it, next, &s->waiting)
+		decide_not_found(s, CONTAINER_OF(it, struct piece_request, queue));
+	for (size_t i = 0; i < s->side_count; i++) {
+		s->sides[i].closing.run = close_side;
+		loop_post(s->sides[i].loop, &s->sides[i].closing);
+	}
+	/* Outcomes of running requests come before the letter that says closed. */
+	for (size_t i = 0; i < s->side_count; i++)
+		while (!s->sides[i].is_closed || s->requests > 0)
+			loop_turn(s->o.loop, 100);
+	loop_timer_clear(s->o.loop, &s->look);
+	loop_timer_clear(s->o.loop, &s->drain_timer);
+	while ((v = map_next(&s->served, &at)) != NULL) {
+		map_del(&s->served, slice_str(v->id));
+		free(v->count);
+		free(v);
+	}
+	map_free(&s->served);
+	free(s);
+}

@@ -1,0 +1,79 @@
+/*
+ * One child's connection, on a data loop, and the letters between it and the control loop. Private to the piece server.
+ */
+#ifndef SERVE_PIECE_CONN_H
+#define SERVE_PIECE_CONN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "net/loop.h"
+#include "peer/limit.h"
+#include "peer/task.h"
+#include "wire/vortex.h"
+
+struct conn;
+struct piece_server;
+struct store_file;
+struct store_task;
+
+/* What the piece server has on one data loop. The list is that loop's alone. */
+struct piece_side {
+	struct piece_server *server;    /* the control loop's */
+	struct loop *server_loop;
+	struct loop *loop;
+	struct limit *limit;            /* shared by all sides */
+	atomic_size_t *connections;     /* of all sides */
+	struct list conns;
+	bool is_closing;
+	struct loop_msg closing;
+	bool is_closed;                 /* the control loop's, once the side let go */
+};
+
+/*
+ * A request on its way: asked on the data loop, decided on the control loop, carried out on the data loop, reported back. It belongs to
+ * whoever got its last letter; the connection may go away meanwhile (conn NULL).
+ */
+struct piece_request {
+	struct loop_msg msg;
+	struct piece_side *side;
+	struct piece_conn *conn;        /* data loop only */
+	struct vortex_request wanted;
+
+	/* The control loop's. */
+	struct list queue;
+	struct task_watch watch;        /* for a piece that is on its way */
+	bool is_watching, has_slot;
+	struct store_task *task;
+	struct loop_timer wait;
+	unsigned turn;                  /* how often this piece was served before */
+
+	/* The decision: an error packet, or header and content. */
+	bool is_error;
+	struct buf head;
+	struct store_file *file;
+	uint64_t offset, length;
+	bool needs_check;
+	uint32_t crc;
+
+	/* The outcome. */
+	uint64_t sent;
+	bool was_checked, is_good, is_complete;
+	atomic_uint_fast64_t *progress; /* bytes sent by all, for the control loop's eyes */
+};
+
+/* Control loop: hands a socket to a data loop. */
+void piece_conn_start(struct piece_side *side, int fd, struct slice early);
+/* Data loop: the decision is in. */
+void piece_conn_decided(struct loop_msg *msg);
+/* Data loop: closes all connections of this side. */
+void piece_side_close(struct piece_side *side);
+
+/* Control loop (piece.c): a child asks; a connection closed; a request is carried out. */
+void piece_request_asked(struct loop_msg *msg);
+void piece_request_done(struct loop_msg *msg);
+#endif
