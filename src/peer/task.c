@@ -99,6 +99,12 @@ caller_free(struct task_caller *c)
 }
 
 static void
+caller_free_later(struct loop_later *later)
+{
+	caller_free(CONTAINER_OF(later, struct task_caller, later));
+}
+
+static void
 drop_work(struct task_caller *c)
 {
 	if (c->output != NULL)
@@ -249,9 +255,11 @@ caller_run(struct task_caller *c)
 		.store = t->store, .peer_id = c->peer_id, .has_range = c->has_range, .range = c->range, .span = c->span,
 		.is_finished = c->was_finished,
 	});
-	for (uint32_t n = c->span.first; c->missing > 0 && n <= c->span.last; n++)
+	for (uint32_t n = c->span.first; !c->is_over && c->missing > 0 && n <= c->span.last; n++)
 		if (store_piece_get(t->store, n, &p) == 0)
 			caller_emit(c, &p, traffic_for(c, &p));
+	if (c->is_over)
+		return;
 	if (c->missing == 0)
 		caller_complete(c);
 	else
@@ -394,7 +402,8 @@ task_caller_cancel(struct task_caller *c)
 	c->is_over = true;
 	c->session = NULL;
 	drop_work(c);
-	caller_free(c);
+	/* Later, since this may be called from one of its own events. */
+	loop_defer(engine_of(c)->o.loop, &c->later, caller_free_later);
 	if (s != NULL && !session_is_wanted(s))
 		session_cancel(s);
 }
@@ -565,6 +574,8 @@ stop_all(struct task *t, const struct err *why)
 	LIST_EACH(it, next, &t->callers) {
 		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
 
+		if (c->is_over)
+			continue;
 		c->session = NULL;
 		c->failure = *why;
 		loop_defer(t->engine->o.loop, &c->later, caller_start_later);

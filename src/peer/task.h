@@ -108,7 +108,7 @@ struct task_caller {
  */
 struct task_caller *task_request(struct engine *g, const struct task_request *r, const struct task_caller_events *ev, void *ctx,
     struct err *e);
-/* The caller does not want it any more; no event follows. What others still want goes on. */
+/* The caller does not want it any more; no event follows. What others still want goes on. Also from inside its own events. */
 void task_caller_cancel(struct task_caller *c);
 
 /* A child (or anybody) that waits for pieces of a task. Embedded in its owner; gone after on_end or task_unwatch. */

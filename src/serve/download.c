@@ -51,7 +51,7 @@ timestamp_of(int64_t wall_ns)
 }
 
 static void
-send(struct download *d, struct dfdaemon_download_task_response *r)
+send_message(struct download *d, struct dfdaemon_download_task_response *r)
 {
 	struct err e;
 
@@ -86,7 +86,7 @@ send_started(struct download *d, const struct task_started *s)
 		store_task_piece_span(s->store, r.pieces[i].number, &r.pieces[i].offset, &r.pieces[i].length);
 		r.pieces[i].created_at = &now;
 	}
-	send(d, &(struct dfdaemon_download_task_response){.response_case = 4, .download_task_started_response = &r});
+	send_message(d, &(struct dfdaemon_download_task_response){.response_case = 4, .download_task_started_response = &r});
 	free(r.response_header);
 	free(r.pieces);
 }
@@ -124,7 +124,7 @@ send_piece(struct download *d, const struct store_piece *p, enum task_traffic tr
 	struct common_piece m = piece_message(p, traffic, &room);
 	struct dfdaemon_download_piece_finished_response r = {.piece = &m};
 
-	send(d, &(struct dfdaemon_download_task_response){.response_case = 5, .download_piece_finished_response = &r});
+	send_message(d, &(struct dfdaemon_download_task_response){.response_case = 5, .download_piece_finished_response = &r});
 }
 
 /* ---- content ---- */
