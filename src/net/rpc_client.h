@@ -97,6 +97,9 @@ struct rpc_call_events {
 	void (*on_drain)(struct rpc_call *call, void *ctx);
 	/* The end: the call is dead when this returns. */
 	void (*on_end)(struct rpc_call *call, void *ctx, const struct rpc_status *st);
+	/* The call's memory goes, after on_end or rpc_call_cancel: free what belongs to ctx. Optional; the one callback that
+	 * also comes after a cancel, and it must not touch the call. */
+	void (*on_free)(void *ctx);
 };
 
 /* Zeroed means the defaults. */
