@@ -1,378 +1,19 @@
 /*
- * YAML structure: documents, block and flow collections, anchors, tags. Scalars are read in yaml_scalar.c.
- * Columns inside are from 0 (-1 for "outside the document's top"); in messages they are from 1.
+ * YAML structure: documents, block and flow collections. Scalars are read in yaml_scalar.c; moving, anchors and tags are in yaml_parser.c.
  */
 #include "text/yaml.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/err.h"
-#include "base/mem.h"
 #include "text/utf8.h"
 #include "text/yaml_parser.h"
 
-/* Looked up one after the other; configuration has a handful. */
-#define ANCHORS_MAX 1000
-
-struct yaml_anchor {
-	struct yaml_anchor *next;
-	const char *name;
-	size_t len;
-	const struct yaml_node *node;
-};
-
-/* What may stand before a node: "&anchor" and "!!tag". */
-struct props {
-	const char *anchor;             /* NULL when there is none; into the document */
-	size_t anchor_len;
-	enum yaml_type tag;
-	bool has_tag;
-	unsigned line;                  /* of the last of them */
-	unsigned column;
-};
-
 enum where { AFTER_KEY, AFTER_DASH, AFTER_MARKER };
 
-static struct yaml_node *read_block_node(struct yaml_parser *y, int parent, struct props *props);
+static struct yaml_node *read_block_node(struct yaml_parser *y, int parent, struct yaml_props *props);
 static struct yaml_node *read_flow_node(struct yaml_parser *y);
-
-struct yaml_node *
-yaml_fail_at(struct yaml_parser *y, unsigned line, unsigned column, const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	err_set(y->err, ERR_INVALID_ARGUMENT, "%u:%u: %s", line, column, text);
-	return NULL;
-}
-
-struct yaml_node *
-yaml_fail(struct yaml_parser *y, const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	return yaml_fail_at(y, y->line, yaml_column(y), "%s", text);
-}
-
-struct yaml_node *
-yaml_new_node(struct yaml_parser *y, enum yaml_kind kind, enum yaml_style style)
-{
-	struct yaml_node *node;
-
-	if (y->nodes >= YAML_NODES_MAX)
-		return yaml_fail(y, "document too large");
-	node = arena_alloc(y->arena, sizeof(*node));
-	if (node == NULL)
-		return yaml_fail(y, "document too large");
-	y->nodes++;
-	node->kind = kind;
-	node->style = style;
-	node->type = style == YAML_EMPTY ? YAML_NULL : YAML_STR;
-	node->line = y->line;
-	node->column = yaml_column(y);
-	node->text = "";
-	node->weight = 1;
-	return node;
-}
-
-/* ---- moving ---- */
-
-void
-yaml_skip_blanks(struct yaml_parser *y)
-{
-	while (yaml_is_blank(yaml_peek(y, 0)))
-		y->pos++;
-}
-
-void
-yaml_skip_break(struct yaml_parser *y)
-{
-	y->pos += yaml_peek(y, 0) == '\r' && yaml_peek(y, 1) == '\n' ? 2 : 1;
-	y->line++;
-	y->line_start = y->pos;
-}
-
-bool
-yaml_at_marker(const struct yaml_parser *y)
-{
-	char c = yaml_peek(y, 0);
-
-	return y->pos == y->line_start && (c == '-' || c == '.') && yaml_peek(y, 1) == c && yaml_peek(y, 2) == c
-	    && yaml_is_end(yaml_peek(y, 3));
-}
-
-static bool
-is_comment_here(const struct yaml_parser *y)
-{
-	return yaml_peek(y, 0) == '#' && (y->pos == y->line_start || yaml_is_blank(y->p[y->pos - 1]));
-}
-
-static void
-skip_comment(struct yaml_parser *y)
-{
-	if (is_comment_here(y))
-		while (y->pos < y->n && !yaml_is_break(yaml_peek(y, 0)))
-			y->pos++;
-}
-
-/* Past blanks, comments and line ends to the next content. In block context a tab in front of that content is an error. */
-static int
-skip_lines(struct yaml_parser *y, bool is_flow)
-{
-	for (;;) {
-		bool is_line_start = y->pos == y->line_start;
-		unsigned tab = 0;       /* column of the first tab */
-
-		for (; yaml_is_blank(yaml_peek(y, 0)); y->pos++)
-			if (tab == 0 && yaml_peek(y, 0) == '\t')
-				tab = yaml_column(y);
-		skip_comment(y);
-		if (!yaml_is_break(yaml_peek(y, 0))) {
-			if (tab == 0 || !is_line_start || is_flow || y->pos == y->n)
-				return 0;
-			yaml_fail_at(y, y->line, tab, "tab used for indentation");
-			return -1;
-		}
-		yaml_skip_break(y);
-	}
-}
-
-/* End of the document: end of the text, or a marker that ends it. */
-static bool
-at_stop(const struct yaml_parser *y)
-{
-	return y->pos == y->n || yaml_at_marker(y);
-}
-
-static int
-column(const struct yaml_parser *y)
-{
-	return (int)(y->pos - y->line_start);
-}
-
-static bool
-at_dash(const struct yaml_parser *y)
-{
-	return yaml_peek(y, 0) == '-' && yaml_is_end(yaml_peek(y, 1));
-}
-
-static bool
-at_line_end(const struct yaml_parser *y)
-{
-	return y->pos == y->n || yaml_is_break(yaml_peek(y, 0)) || is_comment_here(y);
-}
-
-/* Whether the bytes from `at` on, behind blanks, are a colon that ends a key. */
-static bool
-is_colon_behind(const struct yaml_parser *y, size_t at)
-{
-	while (at < y->n && yaml_is_blank(y->p[at]))
-		at++;
-	return at < y->n && y->p[at] == ':' && (at + 1 == y->n || yaml_is_end(y->p[at + 1]));
-}
-
-bool
-yaml_at_key(const struct yaml_parser *y)
-{
-	char first = yaml_peek(y, 0);
-	size_t at = y->pos;
-
-	if (first == '\0' || strchr(",[]{}#&*!|>%@`", first) != NULL || at_dash(y) || (first == '?' && yaml_is_end(yaml_peek(y, 1))))
-		return false;
-	if (first != '"' && first != '\'') {
-		for (; at < y->n && !yaml_is_break(y->p[at]); at++) {
-			if (y->p[at] == ':' && is_colon_behind(y, at))
-				return true;
-			if (y->p[at] == '#' && at > y->pos && yaml_is_blank(y->p[at - 1]))
-				return false;
-		}
-		return false;
-	}
-	for (at++; at < y->n && !yaml_is_break(y->p[at]); at++) {
-		if (y->p[at] == '\\' && first == '"')
-			at++;
-		else if (y->p[at] == first && first == '\'' && at + 1 < y->n && y->p[at + 1] == first)
-			at++;
-		else if (y->p[at] == first)
-			return is_colon_behind(y, at + 1);
-		if (at < y->n && yaml_is_break(y->p[at]))
-			return false;
-	}
-	return false;
-}
-
-/* ---- building ---- */
-
-static void
-append(struct yaml_node *parent, struct yaml_node **tail, struct yaml_node *child, struct yaml_node *key)
-{
-	child->key = key;
-	if (*tail == NULL)
-		parent->first = child;
-	else
-		(*tail)->next = child;
-	*tail = child;
-	parent->count++;
-	parent->weight += child->weight + (key ? 1 : 0);
-	if (child->height + 1 > parent->height)
-		parent->height = child->height + 1;
-}
-
-static struct yaml_node *
-open_collection(struct yaml_parser *y, enum yaml_kind kind, enum yaml_style style)
-{
-	struct yaml_node *node;
-
-	if (y->depth >= YAML_DEPTH_MAX)
-		return yaml_fail(y, "document too deep");
-	node = yaml_new_node(y, kind, style);
-	if (node == NULL)
-		return NULL;
-	node->height = 1;
-	y->depth++;
-	return node;
-}
-
-/* ---- anchors, aliases, tags ---- */
-
-static bool
-is_name_byte(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-}
-
-/* The name behind '&' or '*' at pos; its length, 0 when it is none. */
-static size_t
-name_length(const struct yaml_parser *y)
-{
-	size_t len = 0;
-	char after;
-
-	while (is_name_byte(yaml_peek(y, 1 + len)))
-		len++;
-	after = yaml_peek(y, 1 + len);
-	return yaml_is_end(after) || yaml_is_flow_mark(after) || after == ':' ? len : 0;
-}
-
-static int
-read_tag(struct yaml_parser *y, struct props *props)
-{
-	static const struct {
-		const char *name;
-		enum yaml_type type;
-	} tags[] = {{"!!str", YAML_STR}, {"!!int", YAML_INT}, {"!!bool", YAML_BOOL}, {"!!float", YAML_FLOAT}, {"!!null", YAML_NULL}};
-	size_t len = 0;
-
-	while (!yaml_is_end(yaml_peek(y, len)) && !yaml_is_flow_mark(yaml_peek(y, len)))
-		len++;
-	for (size_t i = 0; i < COUNT_OF(tags); i++)
-		if (len == strlen(tags[i].name) && memcmp(y->p + y->pos, tags[i].name, len) == 0) {
-			if (props->has_tag)
-				break;
-			props->tag = tags[i].type;
-			props->has_tag = true;
-			y->pos += len;
-			return 0;
-		}
-	yaml_fail(y, "unsupported tag; quote the value if \"!\" belongs to it");
-	return -1;
-}
-
-/* Reads the anchors and tags at pos and the blanks behind them, all on this line. */
-static int
-read_props(struct yaml_parser *y, struct props *props)
-{
-	for (;; yaml_skip_blanks(y)) {
-		char c = yaml_peek(y, 0);
-
-		if (c != '&' && c != '!')
-			return 0;
-		props->line = y->line;
-		props->column = yaml_column(y);
-		if (c == '!') {
-			if (read_tag(y, props) < 0)
-				return -1;
-		} else {
-			size_t len = name_length(y);
-
-			if (len == 0 || props->anchor) {
-				yaml_fail(y, "\"&\" starts an anchor; quote the value");
-				return -1;
-			}
-			props->anchor = y->p + y->pos + 1;
-			props->anchor_len = len;
-			y->pos += 1 + len;
-		}
-	}
-}
-
-/* Applies what stood before a finished node. */
-static struct yaml_node *
-apply_props(struct yaml_parser *y, struct yaml_node *node, const struct props *props)
-{
-	struct yaml_anchor *anchor;
-
-	if (node == NULL || (props->anchor == NULL && !props->has_tag))
-		return node;
-	if (props->has_tag) {
-		enum yaml_type plain = node->kind == YAML_SCALAR ? yaml_resolve(node->text, node->len) : YAML_STR;
-
-		if (node->kind != YAML_SCALAR || (props->tag != YAML_STR && plain != props->tag
-		    && !(props->tag == YAML_FLOAT && plain == YAML_INT)))
-			return yaml_fail_at(y, props->line, props->column, "the value does not fit its tag");
-		node->type = props->tag;
-	}
-	if (props->anchor) {
-		if (y->anchor_count++ >= ANCHORS_MAX || (anchor = arena_alloc(y->arena, sizeof(*anchor))) == NULL)
-			return yaml_fail_at(y, props->line, props->column, "document too large");
-		*anchor = (struct yaml_anchor){y->anchors, props->anchor, props->anchor_len, node};
-		y->anchors = anchor;
-	}
-	return node;
-}
-
-/* "*name" at pos: a node of its own that shares the children of the first. */
-static struct yaml_node *
-read_alias(struct yaml_parser *y)
-{
-	size_t len = name_length(y);
-	struct yaml_node *node;
-
-	if (len == 0)
-		return yaml_fail(y, "\"*\" starts an alias; quote the value");
-	for (const struct yaml_anchor *it = y->anchors; it; it = it->next) {
-		if (it->len != len || memcmp(it->name, y->p + y->pos + 1, len) != 0)
-			continue;
-		if (y->depth + it->node->height > YAML_DEPTH_MAX)
-			return yaml_fail(y, "document too deep");
-		if (it->node->weight > YAML_NODES_MAX - y->nodes)
-			return yaml_fail(y, "document too large");
-		node = yaml_new_node(y, it->node->kind, it->node->style);
-		if (node == NULL)
-			return NULL;
-		y->nodes += it->node->weight - 1;
-		node->type = it->node->type;
-		node->text = it->node->text;
-		node->len = it->node->len;
-		node->first = it->node->first;
-		node->count = it->node->count;
-		node->weight = it->node->weight;
-		node->height = it->node->height;
-		y->pos += 1 + len;
-		return node;
-	}
-	return yaml_fail(y, "unknown anchor \"%.*s\"", (int)(len < 60 ? len : 60), y->p + y->pos + 1);
-}
 
 /* ---- flow ---- */
 
@@ -382,8 +23,8 @@ skip_flow(struct yaml_parser *y, const struct yaml_node *open)
 {
 	bool is_map = open->kind == YAML_MAPPING;
 
-	skip_lines(y, true);
-	if (!at_stop(y))
+	yaml_skip_lines(y, true);
+	if (!yaml_at_stop(y))
 		return 0;
 	yaml_fail_at(y, open->line, open->column, "missing \"%c\" for \"%c\" at line %u", is_map ? '}' : ']', is_map ? '{' : '[', open->line);
 	return -1;
@@ -459,14 +100,14 @@ read_flow_item(struct yaml_parser *y, const struct yaml_node *open)
 		return NULL;
 	if (!is_flow_colon(y, item))
 		return item;
-	if (check_key(y, item) < 0 || (pair = open_collection(y, YAML_MAPPING, YAML_FLOW)) == NULL)
+	if (check_key(y, item) < 0 || (pair = yaml_open_collection(y, YAML_MAPPING, YAML_FLOW)) == NULL)
 		return NULL;
 	pair->line = item->line;
 	pair->column = item->column;
 	value = read_flow_value(y, open);
 	if (value == NULL)
 		return NULL;
-	append(pair, &tail, value, item);
+	yaml_append(pair, &tail, value, item);
 	y->depth--;
 	return pair;
 }
@@ -476,7 +117,7 @@ read_flow_collection(struct yaml_parser *y)
 {
 	bool is_map = yaml_peek(y, 0) == '{';
 	char close = is_map ? '}' : ']';
-	struct yaml_node *node = open_collection(y, is_map ? YAML_MAPPING : YAML_SEQUENCE, YAML_FLOW);
+	struct yaml_node *node = yaml_open_collection(y, is_map ? YAML_MAPPING : YAML_SEQUENCE, YAML_FLOW);
 	struct yaml_node *tail = NULL;
 
 	if (node == NULL)
@@ -493,7 +134,7 @@ read_flow_collection(struct yaml_parser *y)
 		child = is_map ? read_flow_pair(y, node, &key) : read_flow_item(y, node);
 		if (child == NULL)
 			return NULL;
-		append(node, &tail, child, key);
+		yaml_append(node, &tail, child, key);
 		if (skip_flow(y, node) < 0)
 			return NULL;
 		if (yaml_peek(y, 0) == ',')
@@ -510,11 +151,11 @@ read_flow_collection(struct yaml_parser *y)
 static struct yaml_node *
 read_flow_node(struct yaml_parser *y)
 {
-	struct props props = {0};
+	struct yaml_props props = {0};
 	struct yaml_node *node;
 	char c;
 
-	if (read_props(y, &props) < 0)
+	if (yaml_read_props(y, &props) < 0)
 		return NULL;
 	c = yaml_peek(y, 0);
 	if ((props.anchor || props.has_tag) && (c == '\0' || yaml_is_break(c) || c == ',' || c == ']' || c == '}'))
@@ -524,13 +165,13 @@ read_flow_node(struct yaml_parser *y)
 	else if (c == '"' || c == '\'')
 		node = yaml_read_quoted(y);
 	else if (c == '*')
-		node = read_alias(y);
+		node = yaml_read_alias(y);
 	else if (strchr(",]}#|>%@`", c) != NULL || ((c == '-' || c == '?' || c == ':')
 	    && (yaml_is_end(yaml_peek(y, 1)) || yaml_is_flow_mark(yaml_peek(y, 1)))))
 		return yaml_fail(y, "unexpected \"%c\" inside brackets; quote the value", c);
 	else
 		node = yaml_read_plain_flow(y);
-	return apply_props(y, node, &props);
+	return yaml_apply_props(y, node, &props);
 }
 
 /* ---- block ---- */
@@ -542,7 +183,7 @@ end_of_value(struct yaml_parser *y, struct yaml_node *node, const char *what)
 	if (node == NULL)
 		return NULL;
 	yaml_skip_blanks(y);
-	if (at_line_end(y))
+	if (yaml_at_line_end(y))
 		return node;
 	if (yaml_peek(y, 0) == ':' && yaml_is_end(yaml_peek(y, 1)))
 		return yaml_fail(y, "second \":\" in value; quote the value");
@@ -564,7 +205,7 @@ read_inline_node(struct yaml_parser *y, int parent)
 	case '\'':
 		return end_of_value(y, yaml_read_quoted(y), "the closing quote");
 	case '*':
-		return end_of_value(y, read_alias(y), "an alias");
+		return end_of_value(y, yaml_read_alias(y), "an alias");
 	case '|':
 	case '>':
 		return yaml_read_block_scalar(y, parent);
@@ -578,7 +219,7 @@ read_inline_node(struct yaml_parser *y, int parent)
 	default:
 		break;
 	}
-	if (at_dash(y))
+	if (yaml_at_dash(y))
 		return yaml_fail(y, "start the list on the next line");
 	if (c == '?' && yaml_is_end(yaml_peek(y, 1)))
 		return yaml_fail(y, "keys written with \"?\" are not supported");
@@ -591,47 +232,47 @@ read_inline_node(struct yaml_parser *y, int parent)
 static struct yaml_node *
 read_node_after(struct yaml_parser *y, int parent, enum where where)
 {
-	struct props props = {0};
+	struct yaml_props props = {0};
 	struct yaml_node *empty;
 	int at;
 
 	yaml_skip_blanks(y);
-	if (read_props(y, &props) < 0)
+	if (yaml_read_props(y, &props) < 0)
 		return NULL;
-	if (!at_line_end(y)) {
+	if (!yaml_at_line_end(y)) {
 		if ((props.anchor || props.has_tag) && where == AFTER_KEY)
-			return apply_props(y, read_inline_node(y, parent), &props);
+			return yaml_apply_props(y, read_inline_node(y, parent), &props);
 		return where == AFTER_KEY ? read_inline_node(y, parent) : read_block_node(y, parent, &props);
 	}
 	empty = yaml_new_node(y, YAML_SCALAR, YAML_EMPTY);
-	if (empty == NULL || skip_lines(y, false) < 0)
+	if (empty == NULL || yaml_skip_lines(y, false) < 0)
 		return NULL;
-	at = column(y);
-	if (at_stop(y))
-		return apply_props(y, empty, &props);
+	at = yaml_indent(y);
+	if (yaml_at_stop(y))
+		return yaml_apply_props(y, empty, &props);
 	if (at > parent)
 		return read_block_node(y, parent, &props);
 	/* A list may stand at the column of its key. */
-	if (where == AFTER_KEY && at == parent && at_dash(y))
+	if (where == AFTER_KEY && at == parent && yaml_at_dash(y))
 		return read_block_node(y, parent - 1, &props);
-	return apply_props(y, empty, &props);
+	return yaml_apply_props(y, empty, &props);
 }
 
 static struct yaml_node *
 read_key(struct yaml_parser *y)
 {
-	struct props props = {0};
+	struct yaml_props props = {0};
 	char c;
 	struct yaml_node *key;
 
-	if (read_props(y, &props) < 0)
+	if (yaml_read_props(y, &props) < 0)
 		return NULL;
 	c = yaml_peek(y, 0);
 	key = c == '"' || c == '\'' ? yaml_read_quoted(y) : yaml_read_plain_key(y);
 	if (key == NULL || check_key(y, key) < 0)
 		return NULL;
 	yaml_skip_blanks(y);
-	return apply_props(y, key, &props);
+	return yaml_apply_props(y, key, &props);
 }
 
 /* Whether a key of a block mapping starts at pos, perhaps with an anchor before it. */
@@ -662,7 +303,7 @@ fail_no_key(struct yaml_parser *y)
 {
 	size_t at = y->pos;
 
-	if (at_dash(y))
+	if (yaml_at_dash(y))
 		return yaml_fail(y, "a list item among the keys of a mapping");
 	if (yaml_peek(y, 0) == '?' && yaml_is_end(yaml_peek(y, 1)))
 		return yaml_fail(y, "keys written with \"?\" are not supported");
@@ -675,8 +316,8 @@ fail_no_key(struct yaml_parser *y)
 static struct yaml_node *
 read_block_mapping(struct yaml_parser *y)
 {
-	int indent = column(y);
-	struct yaml_node *map = open_collection(y, YAML_MAPPING, YAML_BLOCK);
+	int indent = yaml_indent(y);
+	struct yaml_node *map = yaml_open_collection(y, YAML_MAPPING, YAML_BLOCK);
 	struct yaml_node *tail = NULL;
 
 	if (map == NULL)
@@ -694,12 +335,12 @@ read_block_mapping(struct yaml_parser *y)
 		value = read_node_after(y, indent, AFTER_KEY);
 		if (value == NULL)
 			return NULL;
-		append(map, &tail, value, key);
-		if (skip_lines(y, false) < 0)
+		yaml_append(map, &tail, value, key);
+		if (yaml_skip_lines(y, false) < 0)
 			return NULL;
-		if (!at_stop(y) && column(y) > indent)
+		if (!yaml_at_stop(y) && yaml_indent(y) > indent)
 			return fail_deeper(y, value);
-	} while (!at_stop(y) && column(y) == indent);
+	} while (!yaml_at_stop(y) && yaml_indent(y) == indent);
 	y->depth--;
 	return map;
 }
@@ -707,8 +348,8 @@ read_block_mapping(struct yaml_parser *y)
 static struct yaml_node *
 read_block_sequence(struct yaml_parser *y)
 {
-	int indent = column(y);
-	struct yaml_node *seq = open_collection(y, YAML_SEQUENCE, YAML_BLOCK);
+	int indent = yaml_indent(y);
+	struct yaml_node *seq = yaml_open_collection(y, YAML_SEQUENCE, YAML_BLOCK);
 	struct yaml_node *tail = NULL;
 
 	if (seq == NULL)
@@ -720,42 +361,42 @@ read_block_sequence(struct yaml_parser *y)
 		item = read_node_after(y, indent, AFTER_DASH);
 		if (item == NULL)
 			return NULL;
-		append(seq, &tail, item, NULL);
-		if (skip_lines(y, false) < 0)
+		yaml_append(seq, &tail, item, NULL);
+		if (yaml_skip_lines(y, false) < 0)
 			return NULL;
-		if (!at_stop(y) && column(y) > indent)
+		if (!yaml_at_stop(y) && yaml_indent(y) > indent)
 			return fail_deeper(y, item);
-	} while (!at_stop(y) && column(y) == indent && at_dash(y));
+	} while (!yaml_at_stop(y) && yaml_indent(y) == indent && yaml_at_dash(y));
 	y->depth--;
 	return seq;
 }
 
 /* The node at pos, which is the first content of its line or follows "- ". What stood before it is in props. */
 static struct yaml_node *
-read_block_node(struct yaml_parser *y, int parent, struct props *props)
+read_block_node(struct yaml_parser *y, int parent, struct yaml_props *props)
 {
 	struct yaml_node *node;
 
-	if (at_dash(y))
-		return apply_props(y, read_block_sequence(y), props);
+	if (yaml_at_dash(y))
+		return yaml_apply_props(y, read_block_sequence(y), props);
 	if (at_block_key(y))
-		return apply_props(y, read_block_mapping(y), props);
+		return yaml_apply_props(y, read_block_mapping(y), props);
 	if (yaml_peek(y, 0) == '&' || yaml_peek(y, 0) == '!') {
-		if (read_props(y, props) < 0)
+		if (yaml_read_props(y, props) < 0)
 			return NULL;
-		if (at_line_end(y)) {
-			if (skip_lines(y, false) < 0)
+		if (yaml_at_line_end(y)) {
+			if (yaml_skip_lines(y, false) < 0)
 				return NULL;
-			if (at_stop(y) || column(y) <= parent)
-				return apply_props(y, yaml_new_node(y, YAML_SCALAR, YAML_EMPTY), props);
+			if (yaml_at_stop(y) || yaml_indent(y) <= parent)
+				return yaml_apply_props(y, yaml_new_node(y, YAML_SCALAR, YAML_EMPTY), props);
 			if (yaml_peek(y, 0) == '&' || yaml_peek(y, 0) == '!')
-				return at_block_key(y) ? apply_props(y, read_block_mapping(y), props)
+				return at_block_key(y) ? yaml_apply_props(y, read_block_mapping(y), props)
 				    : yaml_fail(y, "anchors and tags of one node stand on one line");
 			return read_block_node(y, parent, props);
 		}
 	}
 	node = read_inline_node(y, parent);
-	return apply_props(y, node, props);
+	return yaml_apply_props(y, node, props);
 }
 
 /* ---- document ---- */
@@ -797,7 +438,7 @@ read_directives(struct yaml_parser *y)
 {
 	bool has_directive = false;
 
-	while (yaml_peek(y, 0) == '%' && column(y) == 0) {
+	while (yaml_peek(y, 0) == '%' && yaml_indent(y) == 0) {
 		struct slice rest = slice_make(y->p + y->pos, y->n - y->pos);
 
 		if (has_directive || (!slice_starts(rest, "%YAML 1.1") && !slice_starts(rest, "%YAML 1.2")) || !yaml_is_end(yaml_peek(y, 9))) {
@@ -807,11 +448,11 @@ read_directives(struct yaml_parser *y)
 		has_directive = true;
 		y->pos += 9;
 		yaml_skip_blanks(y);
-		if (!at_line_end(y)) {
+		if (!yaml_at_line_end(y)) {
 			yaml_fail(y, "unexpected text after a directive");
 			return -1;
 		}
-		if (skip_lines(y, false) < 0)
+		if (yaml_skip_lines(y, false) < 0)
 			return -1;
 	}
 	if (has_directive && !(yaml_at_marker(y) && yaml_peek(y, 0) == '-')) {
@@ -824,29 +465,29 @@ read_directives(struct yaml_parser *y)
 static struct yaml_node *
 read_document(struct yaml_parser *y)
 {
-	struct props props = {0};
+	struct yaml_props props = {0};
 	struct yaml_node *root;
 
-	if (check_bytes(y) < 0 || skip_lines(y, false) < 0 || read_directives(y) < 0)
+	if (check_bytes(y) < 0 || yaml_skip_lines(y, false) < 0 || read_directives(y) < 0)
 		return NULL;
 	if (yaml_at_marker(y) && yaml_peek(y, 0) == '-') {
 		y->pos += 3;
 		root = read_node_after(y, -1, AFTER_MARKER);
-	} else if (at_stop(y)) {
+	} else if (yaml_at_stop(y)) {
 		root = yaml_new_node(y, YAML_SCALAR, YAML_EMPTY);
 	} else {
 		root = read_block_node(y, -1, &props);
 	}
-	if (root == NULL || skip_lines(y, false) < 0)
+	if (root == NULL || yaml_skip_lines(y, false) < 0)
 		return NULL;
-	if (!at_stop(y))
+	if (!yaml_at_stop(y))
 		return yaml_fail(y, root->style == YAML_BLOCK ? "indentation does not match any open block" : "unexpected text after the value");
 	while (yaml_at_marker(y) && yaml_peek(y, 0) == '.') {
 		y->pos += 3;
 		yaml_skip_blanks(y);
-		if (!at_line_end(y))
+		if (!yaml_at_line_end(y))
 			return yaml_fail(y, "unexpected text after \"...\"");
-		if (skip_lines(y, false) < 0)
+		if (yaml_skip_lines(y, false) < 0)
 			return NULL;
 	}
 	if (y->pos < y->n)
