@@ -57,10 +57,10 @@ enum h2_code {
 #define H2_CONTINUATIONS_MAX 8u
 /* A list above max_header_list costs the stream (431 at a server); one this many times above it costs the connection. */
 #define H2_HEADER_LIST_GIVE_UP 4u
-/* Streams that end by a reset, the peer's or one its mistake drew from us ("rapid reset"). Cancelling a few hundred calls at
- * once is normal when a client stops; doing it for long is not. */
-#define H2_RESETS_BURST 500u
-#define H2_RESETS_PER_SECOND 50u
+/* A client's streams that end by a reset, its own or one its mistake drew from us ("rapid reset", which is a hundred thousand
+ * a second). A child resets one SyncPieces for each task it is done with: hundreds a second with tiny files. */
+#define H2_RESETS_BURST 2000u
+#define H2_RESETS_PER_SECOND 1000u
 /* SETTINGS frames: a window estimator sends some ten in a connection's life. */
 #define H2_SETTINGS_BURST 100u
 #define H2_SETTINGS_PER_SECOND 10u

@@ -1,4 +1,5 @@
 /* Two engines back to back, and the worked bytes of real endpoints. */
+#include "support/hex.h"
 #include "unit/wire/h2_harness.h"
 
 static const struct hpack_field request[] = {
@@ -18,28 +19,12 @@ answer_hello(struct end *e, uint32_t id)
 	assert_int_equal(h2_send_headers(e->h, id, trailers, 1, true, NULL), 0);
 }
 
-static void
-append_hex(struct buf *b, const char *hex)
-{
-	char two[3] = {0};
-
-	for (size_t i = 0, n = 0; hex[i]; i++) {
-		if (hex[i] == ' ' || hex[i] == '\n')
-			continue;
-		two[n++] = hex[i];
-		if (n == 2) {
-			buf_append_u8(b, (uint8_t)strtoul(two, NULL, 16));
-			n = 0;
-		}
-	}
-}
-
 static int
 feed_hex(struct end *e, const char *hex)
 {
 	struct buf b = BUF_INIT;
 
-	append_hex(&b, hex);
+	hex_append(&b, hex);
 	return feed(e, &b);
 }
 
@@ -55,13 +40,13 @@ opening_bytes_are_preface_settings_and_window(void **state)
 	(void)state;
 	end_open_with(&e, &client);
 	buf_append(&want, H2_PREFACE, H2_PREFACE_SIZE);
-	append_hex(&want, "000018040000000000 000200000000 000400200000 000500004000 000600004000 000004080000000000 004f0001");
+	hex_append(&want, "000018040000000000 000200000000 000400200000 000500004000 000600004000 000004080000000000 004f0001");
 	assert_int_equal(h2_output(e.h)->len, want.len);
 	assert_memory_equal(buf_data(h2_output(e.h)), buf_data(&want), want.len);
 	end_free(&e);
 	buf_clear(&want);
 	end_open_with(&e, &server);
-	append_hex(&want, "000018040000000000 0003000000c8 000400100000 000500040000 000600004000 000004080000000000 000f0001");
+	hex_append(&want, "000018040000000000 0003000000c8 000400100000 000500040000 000600004000 000004080000000000 000f0001");
 	assert_int_equal(h2_output(e.h)->len, want.len);
 	assert_memory_equal(buf_data(h2_output(e.h)), buf_data(&want), want.len);
 	end_free(&e);

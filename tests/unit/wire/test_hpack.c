@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "support/hex.h"
 #include "wire/hpack.h"
 #include "wire/hpack_tables.h"
 #include "wire/huffman.h"
@@ -15,30 +16,13 @@
 #define LIST_MAX 65536
 #define GIVE_UP (4 * LIST_MAX)
 
-/* Bytes from hex digits; spaces are skipped. */
-static void
-append_hex(struct buf *b, const char *hex)
-{
-	char two[3] = {0};
-
-	for (size_t i = 0, n = 0; hex[i]; i++) {
-		if (hex[i] == ' ')
-			continue;
-		two[n++] = hex[i];
-		if (n == 2) {
-			buf_append_u8(b, (uint8_t)strtoul(two, NULL, 16));
-			n = 0;
-		}
-	}
-}
-
 static enum hpack_result
 decode_hex(struct hpack_decoder *d, const char *hex)
 {
 	struct buf b = BUF_INIT;
 	enum hpack_result rc;
 
-	append_hex(&b, hex);
+	hex_append(&b, hex);
 	rc = hpack_decode(d, buf_slice(&b), LIST_MAX, GIVE_UP);
 	buf_free(&b);
 	return rc;
@@ -203,14 +187,14 @@ encoder_writes_rfc_c4_byte_for_byte(void **state)
 	(void)state;
 	hpack_encoder_init(&e);
 	hpack_encode(&e, f, 4, &out);
-	append_hex(&want, c4[0]);
+	hex_append(&want, c4[0]);
 	hpack_encode(&e, f, 5, &out);
-	append_hex(&want, c4[1]);
+	hex_append(&want, c4[1]);
 	f[1] = field(":scheme", "https");
 	f[2] = field(":path", "/index.html");
 	f[4] = field("custom-key", "custom-value");
 	hpack_encode(&e, f, 5, &out);
-	append_hex(&want, c4[2]);
+	hex_append(&want, c4[2]);
 	assert_int_equal(out.len, want.len);
 	assert_memory_equal(buf_data(&out), buf_data(&want), want.len);
 	buf_free(&out);
@@ -361,7 +345,7 @@ new_name_may_come_from_the_entry_it_evicts(void **state)
 static void
 make_bomb(struct buf *b, size_t references)
 {
-	append_hex(b, "4001 61 7fc11e");        /* a value of 127 + 3905 bytes */
+	hex_append(b, "4001 61 7fc11e");        /* a value of 127 + 3905 bytes */
 	for (int i = 0; i < 4032; i++)
 		buf_append_u8(b, 'x');
 	for (size_t i = 0; i < references; i++)
@@ -402,7 +386,7 @@ block_cut_anywhere_is_no_crash(void **state)
 	struct hpack_decoder d;
 
 	(void)state;
-	append_hex(&b, TABLE_256 "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff"
+	hex_append(&b, TABLE_256 "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff"
 		"6e919d29ad171863c78f0b97c8e9ae82ae43d3");
 	for (size_t n = 0; n < b.len; n++) {
 		uint8_t *part = xmalloc(n);
