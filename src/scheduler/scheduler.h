@@ -21,6 +21,11 @@ struct tls_config;
 /* Most servers looked at for one decision, whatever the options say: it bounds the time of a decision. */
 #define SCHEDULER_SAMPLE_MAX 128
 
+/* A peer that opens AnnouncePeer with this request header takes candidate parents at any time, each list whole; the answer
+ * carries the same header. */
+#define SCHEDULER_LIVE_HEADER "d7y-parents"
+#define SCHEDULER_LIVE_VALUE "stream"
+
 enum scheduler_locality {
 	SCHEDULER_LOCALITY_OFF,         /* IDC and location only enter the score */
 	SCHEDULER_LOCALITY_SOFT,        /* a child with an IDC takes parents of its own IDC while these are not overloaded */
@@ -64,7 +69,7 @@ struct scheduler_options {
 	const char *snapshot_path;              /* file of the host table for a quick restart; NULL: none */
 	const struct scheduler_application *applications;
 	size_t n_applications;
-	const struct tls_config *peer_tls;      /* for calls to seeds and peers; NULL: plaintext; must outlive the scheduler */
+	struct tls_config *peer_tls;        /* for calls to seeds and peers; NULL: plaintext; must outlive the scheduler */
 	uint64_t random_seed;                   /* 0: from the system; else decisions repeat exactly */
 };
 
@@ -73,8 +78,9 @@ void scheduler_options_default(struct scheduler_options *o);
 /* A scheduler on this loop. Reads the snapshot when there is one (a bad file is logged and ignored). NULL with *e set when an
  * application's expression is not valid. */
 struct scheduler *scheduler_new(struct loop *loop, const struct scheduler_options *o, struct err *e);
-/* Puts the scheduler's methods into the server's table; the server must be on the same loop and stop before scheduler_free. */
-int scheduler_serve(struct scheduler *s, struct rpc_server *server, struct err *e);
+/* Puts the scheduler's methods and grpc.health.v1.Health/Check into the server's table. The server must be on the same loop and be
+ * freed before the scheduler. */
+void scheduler_serve(struct scheduler *s, struct rpc_server *server);
 /* New registrations get UNAVAILABLE from now on; the caller stops the server after its grace time. */
 void scheduler_drain(struct scheduler *s);
 /* Writes the snapshot, cancels calls to peers, frees all. */
