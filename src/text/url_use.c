@@ -345,36 +345,45 @@ redact_query(struct slice query, struct buf *out)
 	}
 }
 
-/* Where user info may begin: behind "scheme:" and any slashes, or behind the first "://" when that comes later. */
-static size_t
-authority_start(struct slice s)
+/* Whether a parser might take what follows as "user@host": the start, behind "scheme:", and behind two slashes of any kind. */
+static bool
+may_be_authority(struct slice before)
 {
-	size_t from = 0;
-
-	while (from < s.n && s.p[from] != 0 && (is_alnum(s.p[from]) || strchr("+-.", s.p[from]) != NULL))
-		from++;
-	from = from < s.n && s.p[from] == ':' ? from + 1 : 0;
-	for (size_t i = from; i + 3 <= s.n; i++) {
-		if (memcmp(s.p + i, "://", 3) == 0) {
-			from = i + 1;
-			break;
-		}
-	}
-	while (from < s.n && (s.p[from] == '/' || s.p[from] == '\\'))
-		from++;
-	return from;
+	return before.n == 0 || strchr(":/\\", before.p[before.n - 1]) != NULL;
 }
 
-/*
- * Splits by eye rather than by url_parse, since the text may be anything: what stands before the last '@' of the first segment is user
- * info, however it got there.
- */
+/* Everything up to the last '@' of a segment that may hold user info is hidden, whatever else stands there. */
+static void
+redact_path(struct slice s, struct buf *out)
+{
+	struct slice before = {0};
+
+	for (;;) {
+		ptrdiff_t slash = slice_find(s, '/');
+		struct slice segment = slice_sub(s, 0, slash < 0 ? s.n : (size_t)slash);
+		size_t host = segment.n;
+
+		while (host > 0 && segment.p[host - 1] != '@')
+			host--;
+		if (host > 0 && may_be_authority(before))
+			buf_append_str(out, HIDDEN "@");
+		else
+			host = 0;
+		append_shown(slice_sub(segment, host, segment.n), out);
+		if (slash < 0)
+			break;
+		buf_append_u8(out, '/');
+		before = segment;
+		s = slice_sub(s, segment.n + 1, s.n);
+	}
+}
+
+/* Splits by eye rather than by url_parse, since the text may be anything. */
 void
 url_redact(struct slice text, struct buf *out)
 {
 	struct buf cleaned = BUF_INIT;
-	struct slice all, head;
-	size_t from, end, host;
+	struct slice all;
 	ptrdiff_t cut;
 
 	text = slice_sub(text, 0, URL_TEXT_MAX);
@@ -386,16 +395,7 @@ url_redact(struct slice text, struct buf *out)
 	cut = slice_find(all, '#');
 	all = slice_sub(all, 0, cut < 0 ? all.n : (size_t)cut);
 	cut = slice_find(all, '?');
-	head = slice_sub(all, 0, cut < 0 ? all.n : (size_t)cut);
-	from = authority_start(head);
-	for (end = from; end < head.n && head.p[end] != '/'; end++)
-		;
-	for (host = end; host > from && head.p[host - 1] != '@'; host--)
-		;
-	append_shown(slice_sub(head, 0, from), out);
-	if (host > from)
-		buf_append_str(out, HIDDEN "@");
-	append_shown(slice_sub(head, host, head.n), out);
+	redact_path(slice_sub(all, 0, cut < 0 ? all.n : (size_t)cut), out);
 	if (cut >= 0) {
 		buf_append_u8(out, '?');
 		redact_query(slice_sub(all, (size_t)cut + 1, all.n), out);
