@@ -179,8 +179,10 @@ store_load(struct store_task *t, struct err *e)
 	arena_init(&t->loaded->arena, DETAILS_ARENA_MAX);
 	s->loaded_count++;
 	list_add_tail(&s->loaded, &t->loaded_order);
-	if (!t->on_disk)
+	if (!t->on_disk) {
+		t->is_trusted = true;
 		return 0;
+	}
 	if (load_details(t, e) == 0 && store_journal_load(t, e) == 0)
 		return 0;
 	store_unload(t);
