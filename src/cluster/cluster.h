@@ -38,9 +38,6 @@ struct cluster_options {
 	struct cluster_host host;       /* copied; ports as they were really bound */
 	const char *own_scheduler;      /* "ip:port" of the scheduler inside this process, or NULL */
 	struct tls_config *scheduler_tls;       /* NULL: plaintext */
-	/* Traffic of this host for announcements and SyncHost; may be NULL. */
-	void (*traffic)(void *ctx, uint64_t *rx_bytes, uint64_t *tx_bytes);
-	void *traffic_ctx;
 };
 
 struct cluster *cluster_new(const struct cluster_options *o, struct err *e);
