@@ -209,7 +209,7 @@ on_checked(void *ctx, const void *answer, const struct rpc_status *st)
 	struct scheduler_peer *p = ctx;
 
 	p->check = NULL;
-	if (st->code == ERR_OK && r->status == HEALTH_HEALTH_CHECK_RESPONSE_SERVING)
+	if (st->code == ERR_OK && r->status == HEALTH_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING)
 		set_up(p, true, NULL);
 	else
 		set_up(p, false, st->code != ERR_OK ? st->message : "not serving");
