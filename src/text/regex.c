@@ -350,6 +350,8 @@ regex_compile(const char *pattern, size_t len, struct err *e)
 	c = (struct compiler){.re = re, .err = e};
 	items = trim(root);
 	find_literal(re, items);
+	if (re->is_literal)
+		goto done;
 	re->is_anchored = items && items->kind == REGEX_ASSERT && items->assertion == REGEX_TEXT_START;
 	for (const struct regex_node *it = items; it; it = it->next)
 		if (compile(&c, it) < 0)
@@ -357,6 +359,7 @@ regex_compile(const char *pattern, size_t len, struct err *e)
 	if (emit(&c, OP_MATCH, 0, 0) < 0)
 		goto fail;
 	find_first(re);
+done:
 	arena_free(&arena);
 	return re;
 fail:
