@@ -4,6 +4,12 @@
 
 #include <arm_acle.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+
+/* Bit of AT_HWCAP on Linux. */
+#define HWCAP_BIT_CRC32 (1ul << 7)
 
 /* Three independent streams would hide the latency of the instruction; one already outruns the network and keeps this short. */
 static uint32_t
@@ -20,10 +26,14 @@ update(uint32_t state, const uint8_t *p, size_t n)
 	return state;
 }
 
-/* The macro says that every CPU this was built for has the instructions. */
+/* This file may be compiled for more than the CPU has; where the system does not tell, the compiler's macro is believed. */
 crc32_raw *
 crc32_arm(void)
 {
+#ifdef __linux__
+	if ((getauxval(AT_HWCAP) & HWCAP_BIT_CRC32) == 0)
+		return NULL;
+#endif
 	return update;
 }
 

@@ -3,6 +3,12 @@
 #if defined(__aarch64__) && (defined(__ARM_FEATURE_SHA2) || defined(__ARM_FEATURE_CRYPTO))
 
 #include <arm_neon.h>
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+
+/* Bit of AT_HWCAP on Linux. */
+#define HWCAP_BIT_SHA2 (1ul << 6)
 
 struct state {
 	uint32x4_t abcd;
@@ -61,10 +67,14 @@ blocks(uint32_t h[8], const uint8_t *p, size_t n)
 	vst1q_u32(h + 4, s.efgh);
 }
 
-/* The macro says that every CPU this was built for has the instructions. */
+/* This file may be compiled for more than the CPU has; where the system does not tell, the compiler's macro is believed. */
 sha256_blocks *
 sha256_arm(void)
 {
+#ifdef __linux__
+	if ((getauxval(AT_HWCAP) & HWCAP_BIT_SHA2) == 0)
+		return NULL;
+#endif
 	return blocks;
 }
 
