@@ -542,6 +542,31 @@ goaway_gives_back_what_was_not_processed(void **state)
 	assert_int_equal(feed(&e, &b), 0);
 	expect_log(&e, "goaway 3 ENHANCE_YOUR_CALM too_many_pings\nclose 5 unprocessed ENHANCE_YOUR_CALM\n");
 	assert_int_equal(h2_stream_count(e.h), 2);
+	/* A peer that looked at it all the same does no harm. */
+	frame(&b, HEADERS, END_HEADERS, 5, ok_block, 1);
+	frame(&b, DATA, END_STREAM, 5, "x", 1);
+	assert_int_equal(feed(&e, &b), 0);
+	expect_log(&e, "");
+	end_free(&e);
+}
+
+static void
+late_frames_of_long_reset_streams_do_no_harm(void **state)
+{
+	struct buf b = BUF_INIT;
+	struct end e;
+
+	(void)state;
+	client_open(&e);
+	h2_reset(e.h, 1, H2_CANCEL);
+	for (uint32_t i = 0; i < 3 * H2_RESET_MEMORY; i++)
+		h2_reset(e.h, h2_open(e.h, request, COUNT_OF(request), false, NULL, NULL), H2_CANCEL);
+	for (uint32_t i = 0; i <= 3 * H2_RESET_MEMORY; i++) {
+		frame(&b, HEADERS, END_HEADERS, 2 * i + 1, ok_block, 1);
+		frame(&b, DATA, END_STREAM, 2 * i + 1, "x", 1);
+	}
+	assert_int_equal(feed(&e, &b), 0);
+	expect_log(&e, "");
 	end_free(&e);
 }
 
@@ -603,6 +628,7 @@ main(void)
 		cmocka_unit_test(server_shutdown_loses_no_request),
 		cmocka_unit_test(second_shutdown_does_not_wait_for_the_ping),
 		cmocka_unit_test(goaway_gives_back_what_was_not_processed),
+		cmocka_unit_test(late_frames_of_long_reset_streams_do_no_harm),
 		cmocka_unit_test(long_goaway_text_is_cut),
 		cmocka_unit_test(disconnect_ends_every_stream),
 	};

@@ -208,6 +208,62 @@ waiting_streams_take_turns(void **state)
 }
 
 static void
+turn_is_short_while_others_wait(void **state)
+{
+	const struct h2_config c = {.is_server = true, .output_max = 60000};
+	struct buf b = BUF_INIT;
+	struct end e;
+
+	(void)state;
+	server_with_streams(&e, &c, 2);
+	frame_u32(&b, WINDOW_UPDATE, 0, 1000000);
+	assert_int_equal(feed(&e, &b), 0);
+	assert_int_equal(send_zeros(&e, 1, 65535), 60000);
+	buf_clear(h2_output(e.h));
+	/* There is room again. Stream 1 has it when it is called; stream 3 may take one turn's worth before. */
+	assert_int_equal(h2_data_room(e.h, 1), 0);
+	assert_int_equal(send_zeros(&e, 1, 1), 0);
+	assert_int_equal(send_zeros(&e, 3, 10000), 10000);
+	assert_int_equal(h2_data_room(e.h, 3), H2_TURN_BYTES - 10000);
+	assert_int_equal(send_zeros(&e, 3, 10000), H2_TURN_BYTES - 10000);
+	end_free(&e);
+}
+
+static void
+streams_that_end_while_waiting_are_not_called(void **state)
+{
+	const struct h2_config c = {.is_server = true, .output_max = 1000};
+	static const struct hpack_field f[] = {FIELD("x", "y")};
+	struct buf b = BUF_INIT;
+	struct end e;
+
+	(void)state;
+	server_with_streams(&e, &c, 3);
+	e.on_writable = note_writable;
+	for (uint32_t id = 1; id <= 5; id += 2)
+		send_zeros(&e, id, 2000);
+	h2_reset(e.h, 1, H2_CANCEL);
+	frame_u32(&b, RST_STREAM, 3, H2_CANCEL);
+	assert_int_equal(feed(&e, &b), 0);
+	buf_clear(h2_output(e.h));
+	h2_pump(e.h);
+	expect_log(&e, "close 3 peer CANCEL\nwritable 5\n");
+	end_free(&e);
+	/* A client that ends its side by trailers with bytes unsent. */
+	client_open(&e);
+	e.on_writable = note_writable;
+	send_zeros(&e, 1, 200000);
+	assert_int_equal(h2_send_headers(e.h, 1, f, 1, true, NULL), 0);
+	frame_u32(&b, WINDOW_UPDATE, 1, 1000);
+	frame_u32(&b, WINDOW_UPDATE, 0, 1000);
+	assert_int_equal(feed(&e, &b), 0);
+	buf_clear(h2_output(e.h));
+	h2_pump(e.h);
+	expect_log(&e, "");
+	end_free(&e);
+}
+
+static void
 small_call_passes_bulk(void **state)
 {
 	const struct h2_config c = {.is_server = true, .output_max = 64 * 1024};
@@ -360,6 +416,12 @@ padding_is_given_back(void **state)
 		assert_int_equal(feed(&e, &b), 0);
 	}
 	assert_int_equal(e.body, 2000);
+	/* And the byte that says how much there is, were there none. */
+	for (int i = 0; i < 140000; i++) {
+		frame(&b, DATA, PADDED, 1, "\0x", 2);
+		assert_int_equal(feed(&e, &b), 0);
+		buf_clear(h2_output(e.h));
+	}
 	end_free(&e);
 }
 
@@ -427,6 +489,8 @@ main(void)
 		cmocka_unit_test(window_may_reach_its_maximum_and_no_more),
 		cmocka_unit_test(output_has_a_limit),
 		cmocka_unit_test(waiting_streams_take_turns),
+		cmocka_unit_test(turn_is_short_while_others_wait),
+		cmocka_unit_test(streams_that_end_while_waiting_are_not_called),
 		cmocka_unit_test(small_call_passes_bulk),
 		cmocka_unit_test(frames_follow_the_peers_size),
 		cmocka_unit_test(small_parts_share_a_frame_with_the_end),

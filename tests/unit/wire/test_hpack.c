@@ -80,6 +80,9 @@ rfc_c1_integers_as_table_sizes(void **state)
 	assert_int_equal(d.table.max_size, 10);
 	assert_int_equal(decode_hex(&d, "3f9a0a"), HPACK_OK);
 	assert_int_equal(d.table.max_size, 1337);
+	/* As long as it may be. */
+	assert_int_equal(decode_hex(&d, "3f8080808000"), HPACK_OK);
+	assert_int_equal(d.table.max_size, 31);
 	hpack_decoder_free(&d);
 }
 
@@ -275,6 +278,7 @@ bad_blocks_are_broken(void **state)
 	expect_broken("7f ffffffff0f");                 /* above the largest integer */
 	expect_broken("7f 8080808080");                 /* an integer without end */
 	expect_broken("ff 808080808000");               /* six bytes for an integer */
+	expect_broken("3f 808080808000");
 	expect_broken("82 20");                         /* a size update behind a field */
 	expect_broken("3fe21f");                        /* table of 4097 */
 	expect_broken("20 20 20");                      /* three size updates */
@@ -375,6 +379,23 @@ bomb_is_counted_not_stored(void **state)
 	buf_clear(&b);
 	make_bomb(&b, 100000);
 	assert_int_equal(hpack_decode(&d, buf_slice(&b), 65536, 64 * 4065), HPACK_FAR_TOO_LARGE);
+	buf_free(&b);
+	hpack_decoder_free(&d);
+}
+
+static void
+literals_above_the_limit_are_not_stored(void **state)
+{
+	struct hpack_decoder d;
+	struct buf b = BUF_INIT;
+
+	(void)state;
+	for (int i = 0; i < 3000; i++)
+		hex_append(&b, "00 01 61 0a 30313233343536373839");
+	hpack_decoder_init(&d);
+	assert_int_equal(hpack_decode(&d, buf_slice(&b), 43 * 100, GIVE_UP), HPACK_TOO_LARGE);
+	assert_int_equal(d.list_size, 43 * 3000);
+	assert_int_equal(d.bytes.len, 11 * 100);
 	buf_free(&b);
 	hpack_decoder_free(&d);
 }
@@ -528,6 +549,7 @@ main(void)
 		cmocka_unit_test(entry_larger_than_the_table_empties_it),
 		cmocka_unit_test(new_name_may_come_from_the_entry_it_evicts),
 		cmocka_unit_test(bomb_is_counted_not_stored),
+		cmocka_unit_test(literals_above_the_limit_are_not_stored),
 		cmocka_unit_test(block_cut_anywhere_is_no_crash),
 		cmocka_unit_test(table_resize_is_told_lowest_first),
 		cmocka_unit_test(sensitive_and_changing_fields_stay_out_of_the_table),
