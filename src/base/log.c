@@ -22,6 +22,7 @@
 /* More old files than anybody keeps; bounds the renames done at a turn. */
 #define LOG_FILES_MAX 1000
 #define LOG_FILE_MODE 0640
+#define LOG_DIR_MODE 0755
 
 struct log {
 	pthread_mutex_t lock;           /* guards all below */
@@ -80,16 +81,35 @@ open_file(void)
 	return 0;
 }
 
+/* The directory and those above it, as far as they are missing. path is cut up meanwhile and whole again afterwards. */
+static int
+make_dirs(char *path)
+{
+	for (char *at = path + 1; *at != 0; at++) {
+		int r;
+
+		if (*at != '/')
+			continue;
+		*at = 0;
+		r = mkdir(path, LOG_DIR_MODE);
+		*at = '/';
+		if (r < 0 && errno != EEXIST && errno != EACCES && errno != EROFS && errno != EISDIR)
+			return -1;
+	}
+	return mkdir(path, LOG_DIR_MODE) < 0 && errno != EEXIST && errno != EISDIR ? -1 : 0;
+}
+
 int
 log_open_dir(const char *dir, const char *name, uint64_t max_bytes, unsigned max_files, struct err *e)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], dirs[PATH_MAX];
 	int n = snprintf(path, sizeof(path), "%s/%s.log", dir, name), saved;
 
 	/* Room for ".1000" behind it. */
 	if (n < 0 || (size_t)n + 8 > sizeof(path))
 		return err_set(e, ERR_INVALID_ARGUMENT, "log directory: path longer than %d bytes", PATH_MAX);
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+	snprintf(dirs, sizeof(dirs), "%s", dir);
+	if (make_dirs(dirs) < 0)
 		return err_sys(e, errno, "create log directory %s", dir);
 	pthread_mutex_lock(&file.lock);
 	memcpy(file.path, path, (size_t)n + 1);

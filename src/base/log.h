@@ -24,7 +24,7 @@ void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 /* "trace", "debug", "info", "warn", "error", "off"; any case. 0 or -1. */
 int log_parse_level(const char *s, enum log_level *out);
-/* Appends to dir/name.log, kept under max_bytes (0: without end) by renaming to name.log.1 ... name.log.<max_files>. 0 or -1. */
+/* Appends to dir/name.log (directories are made when missing), kept under max_bytes (0: without end) by renaming to name.log.1 ... name.log.<max_files>. 0 or -1. */
 int log_open_dir(const char *dir, const char *name, uint64_t max_bytes, unsigned max_files, struct err *e);
 /* Opens the file again after something else moved it away (SIGHUP). 0 or -1; on failure the old file stays in use. */
 int log_reopen(struct err *e);

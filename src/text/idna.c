@@ -197,6 +197,17 @@ puny_encode(const uint32_t *codes, size_t n, struct buf *out)
 	}
 }
 
+/* Whether a code point can be in a finished label: what mapping would change cannot, nor can compatibility forms and private ones. */
+static bool
+is_final(uint32_t c)
+{
+	uint32_t mapped = map_code(c);
+
+	if (within(c, 0xd800, 0xf8ff) || within(c, 0xf900, 0xfb4f) || within(c, 0x3200, 0x33ff) || c >= 0xe0000)
+		return false;
+	return c >= 0x80 && (mapped == c || mapped == REFUSED);
+}
+
 static uint32_t
 puny_digit(uint32_t c)
 {
@@ -205,7 +216,7 @@ puny_digit(uint32_t c)
 	return within(c, '0', '9') ? c - '0' + 26 : PUNY_BASE;
 }
 
-/* Does the part of a label behind "xn--" decode (RFC 3492 section 6.2) to something with a code point beyond ASCII? */
+/* Does the part of a label behind "xn--" decode (RFC 3492 section 6.2) to something that belongs there? */
 static bool
 puny_is_valid(const uint32_t *codes, size_t n)
 {
@@ -241,7 +252,7 @@ puny_is_valid(const uint32_t *codes, size_t n)
 		if (i / points > 0x10ffff - code)
 			return false;
 		code += i / points;
-		if (within(code, 0xd800, 0xdfff))
+		if (!is_final(code))
 			return false;
 		i = i % points + 1;
 	}

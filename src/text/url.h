@@ -2,9 +2,10 @@
  * URLs by the WHATWG rules, which decide both the bytes of a request and the id of a task: parse, resolve, take apart, hide secrets.
  * One parsed URL owns one text, its canonical serialisation; all parts are views into that text.
  *
- * Internationalised names: ASCII names and punycode are complete. Of other letters, those of Latin, Greek, Cyrillic, kana, Han and
- * Hangul that lower-casing alone maps are turned into punycode; everything else (combining marks, right-to-left scripts...) is
- * refused with an error that asks for the xn-- form, rather than sent somewhere else. Drive letters of file: URLs are ordinary segments.
+ * Internationalised names: ASCII names are complete; a label in punycode must decode, but not all its letters are checked. Of other
+ * letters, those of Latin, Greek, Cyrillic, kana, Han and Hangul that lower-casing alone maps are turned into punycode; everything else
+ * (combining marks, right-to-left scripts, signs...) is "invalid international domain name" rather than sent somewhere else: write such
+ * a name in its xn-- form. Drive letters of file: URLs are ordinary segments.
  */
 #ifndef TEXT_URL_H
 #define TEXT_URL_H

@@ -215,6 +215,29 @@ a_place_that_cannot_be_written_is_an_error(void **state)
 }
 
 static void
+missing_directories_are_made(void **state)
+{
+	char deep[300], too_long[5000];
+	struct err e = {0};
+
+	(void)state;
+	snprintf(deep, sizeof(deep), "%s/a//b/c", dir);
+	assert_int_equal(log_open_dir(deep, "t", 0, 1, &e), 0);
+	log_close();
+	snprintf(deep, sizeof(deep), "%s/a//b/c/", dir);
+	assert_int_equal(log_open_dir(deep, "t", 0, 1, &e), 0);
+	log_close();
+	assert_int_equal(unlink(path_of("a/b/c/t.log")), 0);
+	assert_int_equal(rmdir(path_of("a/b/c")), 0);
+	assert_int_equal(rmdir(path_of("a/b")), 0);
+	assert_int_equal(rmdir(path_of("a")), 0);
+	memset(too_long, 'a', sizeof(too_long) - 1);
+	too_long[sizeof(too_long) - 1] = 0;
+	assert_int_equal(log_open_dir(too_long, "t", 0, 1, &e), -1);
+	assert_int_equal(e.code, ERR_INVALID_ARGUMENT);
+}
+
+static void
 errno_survives_a_log_line(void **state)
 {
 	(void)state;
@@ -301,6 +324,7 @@ main(void)
 		cmocka_unit_test(size_of_nothing_never_turns),
 		cmocka_unit_test(opening_again_continues_the_file),
 		cmocka_unit_test(a_place_that_cannot_be_written_is_an_error),
+		cmocka_unit_test(missing_directories_are_made),
 		cmocka_unit_test(errno_survives_a_log_line),
 		cmocka_unit_test(an_unread_pipe_does_not_stop_the_program),
 		cmocka_unit_test(lines_of_threads_stay_whole),

@@ -262,6 +262,7 @@ international_names_become_punycode(void **state)
 	static const struct row bad[] = {
 		{"http://xn--/", "invalid international domain name"},
 		{"http://xn--a\xc3\xa9/", "invalid international domain name"},
+		{"http://xn--pokxncvks/", "invalid international domain name"},
 		{"http://xn--99999999/", "invalid international domain name"},
 		{"http://\xff/", "invalid international domain name"},
 		{"http://%ff/", "invalid international domain name"},
