@@ -307,6 +307,8 @@ fail_no_key(struct yaml_parser *y)
 		return yaml_fail(y, "a list item among the keys of a mapping");
 	if (yaml_peek(y, 0) == '?' && yaml_is_end(yaml_peek(y, 1)))
 		return yaml_fail(y, "keys written with \"?\" are not supported");
+	if (yaml_peek(y, 0) == ':' && yaml_is_end(yaml_peek(y, 1)))
+		return yaml_fail(y, "key missing before \":\"");
 	for (; at < y->n && !yaml_is_break(y->p[at]); at++)
 		if (y->p[at] == ':')
 			return yaml_fail(y, "missing blank after \":\"");

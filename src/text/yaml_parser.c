@@ -163,7 +163,7 @@ yaml_at_key(const struct yaml_parser *y)
 	char first = yaml_peek(y, 0);
 	size_t at = y->pos;
 
-	if (first == '\0' || strchr(",[]{}#&*!|>%@`", first) != NULL || yaml_at_dash(y) || (first == '?' && yaml_is_end(yaml_peek(y, 1))))
+	if (first == '\0' || strchr(",[]{}#&*!|>%@`", first) != NULL || yaml_at_dash(y) || ((first == '?' || first == ':') && yaml_is_end(yaml_peek(y, 1))))
 		return false;
 	if (first != '"' && first != '\'') {
 		for (; at < y->n && !yaml_is_break(y->p[at]); at++) {

@@ -299,6 +299,7 @@ syntax_errors_say_what_and_where(void **state)
 	refuses("a: \x7f", "control character");
 	refuses("a: \xc2\x80", "control character U+0080");
 	refuses(": a", "key missing");
+	refuses("a: b\n: c", "2:1: key missing");
 }
 
 static void
