@@ -21,6 +21,9 @@
 #define LOCAL_LOAD_MIN 3000u
 #define IDC_LEADERS 2u
 #define IDC_LEADERS_WAIT_MS 1000
+/* Slots of a live peer that has all or reads the source, and the fewest of any other live one. */
+#define LIVE_SLOTS 64u
+#define LIVE_SLOTS_MIN 8u
 /* A peer is stalled after four times its usual time for a piece, but not before the timeout. */
 #define STALL_FACTOR 4
 
@@ -199,6 +202,24 @@ is_before(const struct picking *k, struct candidate *a, struct candidate *b)
 	return strcmp(a->peer->id, b->peer->id) < 0;
 }
 
+/* A peer that takes lists unasked serves its children in turn, a few at a time, and each of them has many parents: a slot is a
+ * place in a queue there, not a share of the link. Whoever has all or reads the source takes many. Others take about as many
+ * children as they have parents, or the first ones to have a piece would feed all and the uplinks of the rest lie idle. */
+static uint32_t
+slots_of(const struct sched_resources *r, const struct sched_peer *p)
+{
+	uint32_t slots = sched_host_slots(r, p->host), limit = sched_host_load_limit(r, p->host);
+	uint32_t fair = r->opt.candidate_parent_limit + r->opt.candidate_parent_limit / 4;
+
+	if (!p->is_live)
+		return slots;
+	if (p->state != SCHED_PEER_RUNNING || p->host->type == 1)
+		slots = slots > LIVE_SLOTS ? slots : LIVE_SLOTS;
+	else
+		slots = fair > LIVE_SLOTS_MIN ? fair : LIVE_SLOTS_MIN;
+	return slots < limit ? slots : limit;
+}
+
 /* The first rule that p breaks, or 0. */
 static enum sched_rule
 check(struct picking *k, struct sched_peer *p)
@@ -228,7 +249,7 @@ check(struct picking *k, struct sched_peer *p)
 		return SCHED_RULE_CYCLE;
 	if (h->children >= sched_host_load_limit(r, h))
 		return SCHED_RULE_SLOTS;
-	if (k->slots == SCHED_SLOTS_HARD && (h->children >= sched_host_slots(r, h) || sched_host_is_straggler(r, h)))
+	if (k->slots == SCHED_SLOTS_HARD && (h->children >= slots_of(r, p) || sched_host_is_straggler(r, h)))
 		return SCHED_RULE_SLOTS;
 	return 0;
 }
