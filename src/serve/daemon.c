@@ -1,0 +1,544 @@
+#include "serve/daemon.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cluster/cluster.h"
+#include "config/config.h"
+#include "net/addr.h"
+#include "net/listener.h"
+#include "net/loop.h"
+#include "net/rpc_server.h"
+#include "net/tls.h"
+#include "peer/engine.h"
+#include "peer/ids.h"
+#include "peer/worker.h"
+#include "proto/dfdaemon.h"
+#include "scheduler/scheduler.h"
+#include "serve/download.h"
+#include "serve/front.h"
+#include "serve/health.h"
+#include "serve/piece.h"
+#include "serve/sync.h"
+#include "source/source.h"
+#include "store/store.h"
+
+/* Running downloads and uploads may go on for so long after a stop (spec: daemon.md 1.5); saying good-bye to schedulers takes this at most. */
+#define GRACE_MS 20000
+#define LEAVE_MS 3000
+/* What is cancelled then has this long to come home. */
+#define HOME_MS 5000
+/* Store housekeeping: ticks, and tasks looked at in one slice of collection. */
+#define TICK_MS 1000
+#define GC_BUDGET 2000
+/* Connections to the scheduler inside: one of each host of a large cluster, and some. */
+#define SCHEDULER_CONNECTIONS 20000
+
+/* Requests a second on one server (spec: daemon.md 8.2): tokens earned by time, at most a second's worth and the buffer. */
+struct admission {
+	uint64_t rate, burst, tokens;
+	int64_t at_ms;
+};
+
+struct daemon {
+	struct daemon_parts parts;
+	struct workers *workers;
+	struct rpc_server *download_rpc, *upload_rpc, *scheduler_rpc;
+	struct listener *unix_listener;
+	struct front *upload_front, *scheduler_front;
+	struct health download_health, upload_health, scheduler_health;
+	struct admission download_admission, upload_admission;
+	struct download_service local, remote;
+	struct sync_service sync;
+	struct rpc_method download_methods[1], upload_methods[3];
+	struct tls_config *upload_tls, *parent_tls, *scheduler_tls;
+	char host_id[HOST_ID_SIZE], own_scheduler[ADDR_TEXT_MAX];
+	struct loop_timer tick, gc, grace, home;
+	unsigned draining;              /* servers that still have work */
+	atomic_uint stops;
+	struct loop_msg stop_msg;
+};
+
+/* ---- store ---- */
+
+struct store_work {
+	struct work_job work;
+	struct store_job *job;
+};
+
+static void
+store_work_run(struct work_job *work)
+{
+	store_job_run(CONTAINER_OF(work, struct store_work, work)->job);
+}
+
+static void
+store_work_done(struct work_job *work)
+{
+	struct store_work *w = CONTAINER_OF(work, struct store_work, work);
+
+	store_job_done(w->job);
+	free(w);
+}
+
+static void
+run_store_job(void *arg, struct store_job *job)
+{
+	struct daemon *d = arg;
+	struct store_work *w;
+
+	/* Before the data loops run and after they ended, the work is done here. */
+	if (d->workers == NULL) {
+		store_job_run(job);
+		store_job_done(job);
+		return;
+	}
+	w = xcalloc(1, sizeof *w);
+	w->work.work = store_work_run;
+	w->work.done = store_work_done;
+	w->job = job;
+	work_start(d->workers, &w->work);
+}
+
+static void
+on_task_deleted(void *arg, struct store_task *task, enum store_reason reason)
+{
+	struct daemon *d = arg;
+
+	if (d->parts.engine != NULL)
+		engine_task_deleted(d->parts.engine, task, reason);
+}
+
+static struct store *
+open_store(struct daemon *d, struct err *e)
+{
+	const struct config *c = d->parts.config;
+	struct store_options o = {
+		.dir = c->storage.dir, .keep = c->storage.keep, .sync = STORE_SYNC_COMPLETE, .capacity = c->gc.policy.disk_threshold_bytes,
+		.run = run_store_job, .deleted = on_task_deleted, .arg = d,
+	};
+
+	return store_open(&o, e);
+}
+
+static void
+tick(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	store_tick(d->parts.store, clock_wall_ns());
+	loop_timer_set(d->parts.loop, &d->tick, TICK_MS, tick, d);
+}
+
+static void
+collect_garbage(void *ctx)
+{
+	struct daemon *d = ctx;
+	const struct config *c = d->parts.config;
+	struct store_gc_limits limits = {
+		.task_ttl = c->gc.policy.task_ttl_ms > INT64_MAX / 1000000 ? INT64_MAX : c->gc.policy.task_ttl_ms * 1000000,
+		.page_cache_idle = c->gc.policy.page_cache_idle_timeout_ms > INT64_MAX / 1000000 ? 0 :
+		    c->gc.policy.page_cache_idle_timeout_ms * 1000000,
+		.high_percent = c->gc.policy.disk_high_threshold_percent, .low_percent = c->gc.policy.disk_low_threshold_percent,
+	};
+	struct store_gc_result r = {0};
+
+	store_gc_pass(d->parts.store, clock_wall_ns(), &limits, GC_BUDGET, &r);
+	if (r.expired > 0 || r.evicted > 0)
+		log_info("collected tasks expired=%zu evicted=%zu bytes=%llu", r.expired, r.evicted, (unsigned long long)r.freed);
+	loop_timer_set(d->parts.loop, &d->gc, r.has_more ? 1 : c->gc.interval_ms, collect_garbage, d);
+}
+
+/* ---- admission ---- */
+
+static void
+admission_init(struct admission *a, uint64_t rate, uint64_t buffer)
+{
+	*a = (struct admission){.rate = rate, .burst = rate + buffer, .tokens = rate + buffer, .at_ms = clock_mono_ms()};
+}
+
+static int
+admit(void *ctx, const struct rpc_stream *s, struct err *e)
+{
+	struct admission *a = ctx;
+	int64_t now = clock_mono_ms();
+	uint64_t earned;
+
+	(void)s;
+	if (a->rate == 0)
+		return 0;
+	earned = now - a->at_ms > 1000 ? a->rate : (uint64_t)(now - a->at_ms) * a->rate / 1000;
+	if (earned > 0) {
+		a->tokens = a->tokens + earned < a->burst ? a->tokens + earned : a->burst;
+		a->at_ms = now;
+	}
+	if (a->tokens == 0)
+		return err_set(e, ERR_RESOURCE_EXHAUSTED, "server is overloaded: too many requests, please retry later");
+	a->tokens--;
+	return 0;
+}
+
+/* ---- TLS ---- */
+
+static int
+load_tls(struct daemon *d, struct err *e)
+{
+	static const char *const h2[] = {"h2", NULL};
+	const struct config *c = d->parts.config;
+	const struct config_tls *up = &c->upload.server.tls, *down = &c->upload.client.tls, *sched = &c->scheduler.tls;
+
+	if (up->cert != NULL) {
+		d->upload_tls = tls_server_new(&(struct tls_server_opts){
+			.cert_file = up->cert, .key_file = up->key, .client_ca_file = up->ca_cert, .alpn = h2}, e);
+		if (d->upload_tls == NULL)
+			return err_wrap(e, "upload.server");
+	}
+	if (down->cert != NULL) {
+		d->parent_tls = tls_client_new(&(struct tls_client_opts){
+			.ca_file = down->ca_cert, .cert_file = down->cert, .key_file = down->key, .alpn = h2, .require_alpn = true}, e);
+		if (d->parent_tls == NULL)
+			return err_wrap(e, "upload.client");
+	}
+	if (sched->cert != NULL) {
+		d->scheduler_tls = tls_client_new(&(struct tls_client_opts){
+			.ca_file = sched->ca_cert, .cert_file = sched->cert, .key_file = sched->key, .alpn = h2, .require_alpn = true}, e);
+		if (d->scheduler_tls == NULL)
+			return err_wrap(e, "scheduler");
+	}
+	return 0;
+}
+
+/* ---- servers ---- */
+
+static void
+on_unix_accept(void *ctx, int fd, const struct addr *peer)
+{
+	struct daemon *d = ctx;
+
+	(void)peer;
+	rpc_server_serve(d->download_rpc, fd, NULL, (struct slice){0});
+}
+
+static int
+parse_address(const char *ip, uint16_t port, struct addr *a, struct err *e)
+{
+	if (addr_from_ip(a, slice_str(ip), port) < 0)
+		return err_set(e, ERR_INVALID_ARGUMENT, "listen on %s: not an IP address", ip);
+	return 0;
+}
+
+static void
+add_upload_methods(struct daemon *d)
+{
+	const struct pb_method *m = dfdaemon_dfdaemon_upload_service.methods;
+
+	d->upload_methods[0] = (struct rpc_method){
+		.method = &m[DFDAEMON_DFDAEMON_UPLOAD_SYNC_PIECES_AT], .on_message = sync_pieces_on_request,
+		.on_drain = sync_pieces_on_drain, .on_cancel = sync_pieces_on_cancel};
+	d->upload_methods[1] = (struct rpc_method){
+		.method = &m[DFDAEMON_DFDAEMON_UPLOAD_SYNC_HOST_AT], .on_message = sync_host_on_request, .on_cancel = sync_host_on_cancel};
+	d->upload_methods[2] = (struct rpc_method){
+		.method = &m[DFDAEMON_DFDAEMON_UPLOAD_DOWNLOAD_TASK_AT], .on_message = download_on_request, .on_drain = download_on_drain,
+		.on_cancel = download_on_cancel};
+	rpc_server_add(d->upload_rpc, &d->upload_methods[0], 2, &d->sync);
+	rpc_server_add(d->upload_rpc, &d->upload_methods[2], 1, &d->remote);
+	d->download_methods[0] = (struct rpc_method){
+		.method = &dfdaemon_dfdaemon_download_service.methods[DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_TASK_AT],
+		.on_message = download_on_request, .on_drain = download_on_drain, .on_cancel = download_on_cancel};
+	rpc_server_add(d->download_rpc, d->download_methods, 1, &d->local);
+}
+
+static int
+start_scheduler(struct daemon *d, struct err *e)
+{
+	const struct config *c = d->parts.config;
+	struct scheduler_options o;
+	struct addr a, bound;
+
+	if (!c->x.scheduler.enable)
+		return 0;
+	scheduler_options_default(&o);
+	o.mesh = c->x.scheduler.mesh;
+	o.peer_tls = d->parent_tls;
+	d->parts.scheduler = scheduler_new(d->parts.loop, &o, e);
+	if (d->parts.scheduler == NULL)
+		return -1;
+	d->scheduler_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
+		.name = "scheduler", .connections_max = SCHEDULER_CONNECTIONS, .per_ip_max = SCHEDULER_CONNECTIONS});
+	scheduler_serve(d->parts.scheduler, d->scheduler_rpc);
+	health_serve(&d->scheduler_health, d->scheduler_rpc, "scheduler.v2.Scheduler");
+	d->scheduler_front = front_new(&(struct front_options){.loop = d->parts.loop, .rpc = d->scheduler_rpc});
+	if (parse_address(c->upload.server.ip, c->x.scheduler.port, &a, e) < 0 || front_listen(d->scheduler_front, &a, &bound, e) < 0)
+		return err_wrap(e, "scheduler");
+	if (addr_from_ip(&a, slice_str(c->host.ip), addr_port(&bound)) < 0)
+		return err_set(e, ERR_INVALID_ARGUMENT, "host.ip %s is not an IP address", c->host.ip);
+	addr_format(&a, d->own_scheduler);
+	health_set(&d->scheduler_health, true);
+	log_info("scheduler inside address=%s", d->own_scheduler);
+	return 0;
+}
+
+static int
+start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct err *e)
+{
+	const struct config *c = d->parts.config;
+	struct addr a;
+
+	admission_init(&d->download_admission, c->download.server.request_rate_limit, c->download.server.request_buffer_size);
+	admission_init(&d->upload_admission, c->upload.server.request_rate_limit, c->upload.server.request_buffer_size);
+	d->download_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
+		.name = "download", .admit = admit, .admit_ctx = &d->download_admission});
+	d->upload_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
+		.name = "upload", .admit = admit, .admit_ctx = &d->upload_admission});
+	add_upload_methods(d);
+	health_serve(&d->download_health, d->download_rpc, "dfdaemon.v2.DfdaemonDownload");
+	health_serve(&d->upload_health, d->upload_rpc, "dfdaemon.v2.DfdaemonUpload");
+	d->parts.pieces = piece_server_new(&(struct piece_server_options){
+		.loop = d->parts.loop, .workers = d->workers, .store = d->parts.store, .engine = d->parts.engine,
+		.bandwidth_limit = c->upload.bandwidth_limit, .is_disabled = c->upload.disable_shared});
+	if (parse_address(c->storage.server.ip, c->storage.server.tcp_port, &a, e) < 0 ||
+	    piece_server_listen(d->parts.pieces, &a, pieces, e) < 0)
+		return err_wrap(e, "storage.server");
+	d->upload_front = front_new(&(struct front_options){
+		.loop = d->parts.loop, .rpc = d->upload_rpc, .pieces = d->parts.pieces, .tls = &d->upload_tls});
+	if (parse_address(c->upload.server.ip, c->upload.server.port, &a, e) < 0 || front_listen(d->upload_front, &a, upload, e) < 0)
+		return err_wrap(e, "upload.server");
+	d->unix_listener = listener_unix(d->parts.loop, c->download.server.socket_path, 0777, (gid_t)-1, on_unix_accept, d, e);
+	if (d->unix_listener == NULL)
+		return err_wrap(e, "download.server");
+	return 0;
+}
+
+static struct workers *
+start_workers(struct daemon *d, struct err *e)
+{
+	const struct config *c = d->parts.config;
+	const struct config_headers *h = &c->backend.request_header;
+	struct source_header *headers = xcalloc(h->count + 1, sizeof *headers);
+	struct source_config source;
+	struct workers *w;
+
+	for (size_t i = 0; i < h->count; i++)
+		headers[i] = (struct source_header){.name = h->items[i].name, .value = h->items[i].value};
+	source_config_init(&source);
+	source.user_agent = "dragonfly/" DRAGONFLY_VERSION;
+	source.request_headers = (struct source_headers){.at = headers, .count = h->count};
+	source.max_retries = c->backend.max_retries;
+	source.redirect_cache_on = c->backend.enable_cache_temporary_redirect;
+	source.redirect_cache_ttl_ms = c->backend.cache_temporary_redirect_ttl_ms;
+	source.insecure_skip_verify = c->x.backend.insecure_skip_verify;
+	w = workers_new(d->parts.loop, c->x.server.io_threads, &source, e);
+	free(headers);
+	return w;
+}
+
+/* ---- life ---- */
+
+static void stop_now(struct loop_msg *msg);
+
+static void
+set_services(struct daemon *d, const struct addr *pieces)
+{
+	const struct config *c = d->parts.config;
+
+	d->local = (struct download_service){
+		.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id, .is_local = true};
+	d->remote = (struct download_service){.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id};
+	d->sync = (struct sync_service){
+		.engine = d->parts.engine, .cluster = d->parts.cluster, .ip = c->host.ip, .piece_port = addr_port(pieces),
+		.is_disabled = c->upload.disable_shared};
+}
+
+struct daemon *
+daemon_start(const struct daemon_options *o, struct err *e)
+{
+	struct daemon *d = xcalloc(1, sizeof *d);
+	const struct config *c = o->config;
+	struct addr upload, pieces;
+
+	d->parts.config = c;
+	d->parts.started_ms = clock_mono_ms();
+	atomic_init(&d->stops, 0);
+	d->stop_msg.run = stop_now;
+	host_id_make(d->host_id, c->host.ip, c->host.hostname, c->seed_peer.enable);
+	d->parts.loop = loop_new("control", e);
+	if (d->parts.loop == NULL || load_tls(d, e) < 0)
+		goto fail;
+	d->parts.store = open_store(d, e);
+	if (d->parts.store == NULL)
+		goto fail;
+	d->workers = start_workers(d, e);
+	if (d->workers == NULL)
+		goto fail;
+	/* The cluster wants the bound ports, which want the engine: it learns of the cluster last. */
+	d->parts.engine = engine_new(&(struct engine_options){
+		.loop = d->parts.loop, .config = c, .store = d->parts.store, .workers = d->workers, .parent_tls = d->parent_tls,
+		.insecure_skip_verify = c->x.backend.insecure_skip_verify});
+	if (start_scheduler(d, e) < 0 || start_servers(d, &upload, &pieces, e) < 0)
+		goto fail;
+	d->parts.cluster = cluster_new(&(struct cluster_options){
+		.loop = d->parts.loop, .config = c, .dynconfig_path = o->dynconfig_path, .scheduler_tls = d->scheduler_tls,
+		.own_scheduler = d->own_scheduler[0] != '\0' ? d->own_scheduler : NULL,
+		.host = {.id = d->host_id, .ip = c->host.ip, .hostname = c->host.hostname, .is_seed = c->seed_peer.enable,
+		    .upload_port = addr_port(&upload), .piece_port = addr_port(&pieces), .proxy_port = c->proxy.server.port}}, e);
+	if (d->parts.cluster == NULL)
+		goto fail;
+	d->parts.engine->o.cluster = d->parts.cluster;
+	set_services(d, &pieces);
+	cluster_start(d->parts.cluster);
+	tick(d);
+	loop_timer_set(d->parts.loop, &d->gc, c->gc.interval_ms, collect_garbage, d);
+	health_set(&d->download_health, true);
+	health_set(&d->upload_health, true);
+	d->parts.is_ready = true;
+	log_info("started host=%s socket=%s upload=%u pieces=%u start_ms=%lld", d->host_id, c->download.server.socket_path,
+	    (unsigned)addr_port(&upload), (unsigned)addr_port(&pieces), (long long)(clock_mono_ms() - d->parts.started_ms));
+	return d;
+fail:
+	daemon_free(d);
+	return NULL;
+}
+
+/* ---- stopping: health, good-bye, servers, engine, loop ---- */
+
+static void
+end_when_idle(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	if (engine_is_idle(d->parts.engine) || !loop_timer_is_set(&d->home))
+		loop_stop(d->parts.loop);
+	else
+		loop_timer_set(d->parts.loop, &d->grace, 5, end_when_idle, d);
+}
+
+static void
+home_is_late(void *ctx)
+{
+	(void)ctx;      /* end_when_idle sees that the timer is gone */
+}
+
+static void
+server_drained(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	if (--d->draining > 0)
+		return;
+	engine_drain(d->parts.engine);
+	loop_timer_set(d->parts.loop, &d->home, HOME_MS, home_is_late, d);
+	end_when_idle(d);
+}
+
+static void
+left_cluster(void *ctx)
+{
+	struct daemon *d = ctx;
+
+	front_stop(d->upload_front);
+	if (d->scheduler_front != NULL)
+		front_stop(d->scheduler_front);
+	if (d->parts.scheduler != NULL)
+		scheduler_drain(d->parts.scheduler);
+	d->draining = 2;
+	rpc_server_drain(d->download_rpc, GRACE_MS, server_drained, d);
+	piece_server_drain(d->parts.pieces, GRACE_MS, server_drained, d);
+}
+
+static void
+stop_now(struct loop_msg *msg)
+{
+	struct daemon *d = CONTAINER_OF(msg, struct daemon, stop_msg);
+
+	log_info("stopping");
+	d->parts.is_ready = false;
+	health_set(&d->download_health, false);
+	health_set(&d->upload_health, false);
+	loop_timer_clear(d->parts.loop, &d->tick);
+	loop_timer_clear(d->parts.loop, &d->gc);
+	cluster_leave(d->parts.cluster, LEAVE_MS, left_cluster, d);
+}
+
+void
+daemon_stop(struct daemon *d)
+{
+	switch (atomic_fetch_add(&d->stops, 1)) {
+	case 0:
+		loop_post(d->parts.loop, &d->stop_msg);
+		break;
+	default:
+		loop_stop(d->parts.loop);
+		break;
+	}
+}
+
+void
+daemon_run(struct daemon *d)
+{
+	loop_run(d->parts.loop);
+}
+
+/* Whatever still runs is ended and waited for: the data loops must be quiet before the store closes. */
+static void
+bring_home(struct daemon *d)
+{
+	int64_t until = clock_mono_ms() + HOME_MS;
+
+	if (d->parts.engine == NULL)
+		return;
+	engine_drain(d->parts.engine);
+	while ((!engine_is_idle(d->parts.engine) || store_jobs_running(d->parts.store) > 0) && clock_mono_ms() < until)
+		loop_turn(d->parts.loop, 5);
+	if (!engine_is_idle(d->parts.engine))
+		log_error("some transfers did not end in %d s", HOME_MS / 1000);
+}
+
+void
+daemon_free(struct daemon *d)
+{
+	if (d == NULL)
+		return;
+	if (d->parts.loop == NULL)
+		goto out;
+	loop_timer_clear(d->parts.loop, &d->tick);
+	loop_timer_clear(d->parts.loop, &d->gc);
+	loop_timer_clear(d->parts.loop, &d->grace);
+	loop_timer_clear(d->parts.loop, &d->home);
+	listener_free(d->unix_listener);
+	front_free(d->upload_front);
+	front_free(d->scheduler_front);
+	rpc_server_free(d->download_rpc);
+	rpc_server_free(d->upload_rpc);
+	bring_home(d);
+	if (d->parts.pieces != NULL)
+		piece_server_free(d->parts.pieces);
+	engine_free(d->parts.engine);
+	d->parts.engine = NULL;
+	cluster_free(d->parts.cluster);
+	rpc_server_free(d->scheduler_rpc);
+	scheduler_free(d->parts.scheduler);
+	workers_free(d->workers);
+	d->workers = NULL;
+	loop_turn(d->parts.loop, 0);
+	if (d->parts.store != NULL)
+		store_close(d->parts.store);
+	loop_free(d->parts.loop);
+	log_info("stopped");
+out:
+	tls_config_unref(d->upload_tls);
+	tls_config_unref(d->parent_tls);
+	tls_config_unref(d->scheduler_tls);
+	free(d);
+}
+
+const struct daemon_parts *
+daemon_parts(const struct daemon *d)
+{
+	return &d->parts;
+}

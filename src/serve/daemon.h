@@ -1,0 +1,49 @@
+/*
+ * A whole dfdaemon: everything that one configuration asks for, put together on one control loop and its data loops. cmd/dfdaemon
+ * reads the command line and hands over; tests start one in their own process.
+ */
+#ifndef SERVE_DAEMON_H
+#define SERVE_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cluster;
+struct config;
+struct daemon;
+struct engine;
+struct err;
+struct loop;
+struct piece_server;
+struct scheduler;
+struct store;
+
+struct daemon_options {
+	struct config *config;          /* host.ip and host.hostname filled in; lives longer than the daemon */
+	const char *dynconfig_path;     /* NULL: none */
+};
+
+/* Opens the store, binds every port, starts the data loops. Nothing is left on failure; the error names what could not be had. */
+struct daemon *daemon_start(const struct daemon_options *o, struct err *e);
+/* Runs until daemon_stop; returns when all is down. */
+void daemon_run(struct daemon *d);
+/* Orderly end; a second call ends at once. Safe in a signal handler and from any thread. */
+void daemon_stop(struct daemon *d);
+/* SIGHUP: reopens the log. Safe in a signal handler. */
+void daemon_free(struct daemon *d);
+
+/* What the status pages look at. */
+struct daemon_parts {
+	struct loop *loop;
+	const struct config *config;
+	struct store *store;
+	struct cluster *cluster;
+	struct engine *engine;
+	struct piece_server *pieces;
+	struct scheduler *scheduler;    /* NULL: none inside */
+	int64_t started_ms;             /* monotonic */
+	bool is_ready;
+};
+const struct daemon_parts *daemon_parts(const struct daemon *d);
+
+#endif
