@@ -255,7 +255,7 @@ rpc_channel_fail_waiting(struct rpc_channel *ch, const struct err *why)
 		list_add_tail(&failed, &call->link);
 	}
 	while (!list_is_empty(&failed))
-		rpc_call_end_local(CONTAINER_OF(failed.next, struct rpc_call, link), why->code, why->text, true);
+		rpc_call_end_local(CONTAINER_OF(failed.next, struct rpc_call, link), ERR_UNAVAILABLE, why->text, true);
 }
 
 static void
