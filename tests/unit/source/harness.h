@@ -51,7 +51,7 @@ struct world {
 	struct source_config cfg;
 };
 
-static void
+static inline void
 note_headers(struct result *r, struct source_headers h)
 {
 	size_t n = 0;
@@ -130,7 +130,7 @@ on_error(void *ctx, const struct source_error *e)
 
 static const struct source_events events = {on_response, on_data, on_end, on_error};
 
-static void
+static inline void
 world_source(struct world *w)
 {
 	struct err e;
@@ -141,7 +141,7 @@ world_source(struct world *w)
 		fail_msg("%s", e.text);
 }
 
-static int
+static inline int
 setup(void **state)
 {
 	struct world *w = xcalloc(1, sizeof(*w));
@@ -156,7 +156,7 @@ setup(void **state)
 	return 0;
 }
 
-static int
+static inline int
 teardown(void **state)
 {
 	struct world *w = *state;
@@ -168,7 +168,7 @@ teardown(void **state)
 	return 0;
 }
 
-static void
+static inline void
 result_free(struct result *r)
 {
 	buf_free(&r->body);
@@ -176,7 +176,7 @@ result_free(struct result *r)
 }
 
 /* "http://127.0.0.1:<port><path>" */
-static char *
+static inline char *
 url_of(struct world *w, const char *path)
 {
 	static char url[4096];
@@ -185,27 +185,38 @@ url_of(struct world *w, const char *path)
 	return url;
 }
 
-static void
+/* Turns the loop until *done, at most WAIT_MS. */
+static inline bool
+until(struct world *w, const bool *done)
+{
+	int64_t end = clock_mono_ms() + WAIT_MS;
+
+	while (!*done && clock_mono_ms() < end)
+		loop_turn(w->loop, 20);
+	return *done;
+}
+
+static inline void
 run(struct world *w, struct source_request *q, bool is_get, struct result *r)
 {
 	r->op = is_get ? source_get(w->source, q, &events, r) : source_stat(w->source, q, &events, r);
-	if (!loop_run_until(w->loop, &r->done, WAIT_MS) && !r->is_paused && !r->keep_body)
+	if (!until(w, &r->done))
 		fail_msg("no end in %d ms: %s", WAIT_MS, q->url);
 }
 
-static struct source_request
+static inline struct source_request
 request(struct world *w, const char *path)
 {
 	return (struct source_request){.url = url_of(w, path), .timeout_ms = 5000};
 }
 
-static struct source_request
+static inline struct source_request
 range_request(struct world *w, const char *path, uint64_t start, uint64_t length)
 {
 	return (struct source_request){.url = url_of(w, path), .timeout_ms = 5000, .has_range = true, .range_start = start, .range_length = length};
 }
 
-static void
+static inline void
 expect_content(const struct result *r, uint64_t seed, uint64_t at, size_t n)
 {
 	uint8_t *want = xmalloc(n + 1);
@@ -217,7 +228,7 @@ expect_content(const struct result *r, uint64_t seed, uint64_t at, size_t n)
 	free(want);
 }
 
-static void
+static inline void
 expect_text(const char *text, const char *part)
 {
 	if (strstr(text, part) == NULL)
@@ -225,7 +236,7 @@ expect_text(const char *text, const char *part)
 }
 
 /* A header of request i as the origin saw it; "" when it has none. Static. */
-static const char *
+static inline const char *
 seen(struct world *w, size_t i, const char *name)
 {
 	static char value[1024];
@@ -238,7 +249,7 @@ seen(struct world *w, size_t i, const char *name)
 	return value;
 }
 
-static void
+static inline void
 expect_request_line(struct world *w, size_t i, const char *line)
 {
 	char *head = origin_request(w->origin, i);

@@ -45,7 +45,7 @@ origin_without_ranges_gives_its_body_along(void **state)
 	assert_int_equal(r.length, 10 << 20);
 	assert_int_equal(r.body.len, 0);
 	source_resume(r.op);
-	assert_true(loop_run_until(w->loop, &r.done, WAIT_MS));
+	assert_true(until(w, &r.done));
 	assert_false(r.failed);
 	expect_content(&r, 3, 0, 10 << 20);
 	assert_int_equal(origin_requests(w->origin), 1);
@@ -84,7 +84,7 @@ empty_object_by_416_and_second_get(void **state)
 	assert_true(r.has_length);
 	assert_int_equal(r.length, 0);
 	source_resume(r.op);
-	assert_true(loop_run_until(w->loop, &r.done, WAIT_MS));
+	assert_true(until(w, &r.done));
 	assert_false(r.failed);
 	assert_int_equal(r.body.len, 0);
 	assert_int_equal(origin_requests(w->origin), 2);
@@ -139,7 +139,7 @@ chunked_answer_takes_the_length_of_head(void **state)
 	expect_request_line(w, 1, "HEAD ");
 	assert_string_equal(seen(w, 1, "range"), "");
 	source_resume(r.op);
-	assert_true(loop_run_until(w->loop, &r.done, WAIT_MS));
+	assert_true(until(w, &r.done));
 	expect_content(&r, 1, 0, 5);
 	assert_int_equal(origin_requests(w->origin), 2);
 	result_free(&r);
@@ -162,7 +162,7 @@ chunked_answer_without_head_has_no_length_but_a_body(void **state)
 		assert_false(r.has_length);
 		assert_true(r.has_body);
 		source_resume(r.op);
-		assert_true(loop_run_until(w->loop, &r.done, WAIT_MS));
+		assert_true(until(w, &r.done));
 		assert_false(r.failed);
 		expect_content(&r, 1, 0, 300000);
 		result_free(&r);
