@@ -100,16 +100,18 @@ send_trailers(struct rpc_stream *s)
 }
 
 static void
-put_headers(struct rpc_stream *s)
+put_headers(struct rpc_stream *s, const struct hpack_field *more)
 {
-	struct hpack_field f[2];
+	struct hpack_field f[3];
 	struct err e;
 
 	if (s->sent_headers || s->id == 0)
 		return;
 	f[0] = field(":status", "200");
 	f[1] = field("content-type", GRPC_CONTENT_TYPE);
-	if (h2_send_headers(s->conn->h2->h2, s->id, f, 2, false, &e) != 0)
+	if (more != NULL)
+		f[2] = *more;
+	if (h2_send_headers(s->conn->h2->h2, s->id, f, more != NULL ? 3 : 2, false, &e) != 0)
 		return;
 	s->sent_headers = true;
 	/* For streamed answers the client's deadline is for the headers alone (wire.md 2.8). */
@@ -125,7 +127,7 @@ rpc_stream_push(struct rpc_stream *s)
 	if (s->is_dead || s->id == 0)
 		return;
 	if (s->out.len > 0) {
-		put_headers(s);
+		put_headers(s, NULL);
 		sent = h2_send_data(s->conn->h2->h2, s->id, buf_data(&s->out), s->out.len, false);
 		if (sent < 0)
 			return;
@@ -149,7 +151,18 @@ rpc_stream_send_headers(struct rpc_stream *s)
 {
 	if (s->is_dead || s->is_ended)
 		return;
-	put_headers(s);
+	put_headers(s, NULL);
+	h2_link_flush_later(s->conn->h2);
+}
+
+void
+rpc_stream_send_headers_with(struct rpc_stream *s, const char *name, const char *value)
+{
+	struct hpack_field more = field(name, value);
+
+	if (s->is_dead || s->is_ended)
+		return;
+	put_headers(s, &more);
 	h2_link_flush_later(s->conn->h2);
 }
 
@@ -229,7 +242,7 @@ rpc_stream_send_part(struct rpc_stream *s, const void *p, size_t n)
 	s->wants_drain = true;
 	/* What was queued before, the prefix at least, goes first. */
 	if (s->out.len > 0) {
-		put_headers(s);
+		put_headers(s, NULL);
 		sent = h2_send_data(s->conn->h2->h2, s->id, buf_data(&s->out), s->out.len, false);
 		if (sent > 0)
 			buf_consume(&s->out, (size_t)sent);

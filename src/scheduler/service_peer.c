@@ -90,7 +90,10 @@ service_peer_opened(struct rpc_stream *rpc, void *ctx)
 	ps->is_live = slice_eq_str(rpc_stream_metadata(rpc, SCHEDULER_LIVE_HEADER), SCHEDULER_LIVE_VALUE);
 	list_add_tail(&s->streams, &ps->link);
 	rpc_stream_set_user(rpc, ps);
-	rpc_stream_send_headers(rpc);
+	if (ps->is_live)
+		rpc_stream_send_headers_with(rpc, SCHEDULER_LIVE_HEADER, SCHEDULER_LIVE_VALUE);
+	else
+		rpc_stream_send_headers(rpc);
 }
 
 static int
