@@ -173,13 +173,26 @@ h2_close_all(struct h2 *h, enum h2_cause cause, uint32_t code)
 		h2_stream_close(h, CONTAINER_OF(it, struct h2_stream, link), cause, code);
 }
 
+/* The first of the closed streams, taken out of their list; NULL when there is none. */
+static struct h2_stream *
+take_closed(struct h2 *h)
+{
+	struct list *first = h->closed.next;
+
+	if (first == &h->closed)
+		return NULL;
+	h->closed.next = first->next;
+	first->next->prev = &h->closed;
+	return CONTAINER_OF(first, struct h2_stream, link);
+}
+
 void
 h2_call_closed(struct h2 *h)
 {
-	while (!list_is_empty(&h->closed)) {
-		struct h2_stream *s = CONTAINER_OF(h->closed.next, struct h2_stream, link);
+	struct h2_stream *s;
 
-		list_del(&s->link);
+	/* From the front each time: on_close may take others out. */
+	while ((s = take_closed(h))) {
 		if (h->events->on_close)
 			h->events->on_close(h->ctx, s->id, s->user, s->cause, s->code);
 		free(s);
@@ -213,8 +226,11 @@ call_round(struct h2 *h)
 void
 h2_pump(struct h2 *h)
 {
-	while (!h->is_failed && call_round(h))
-		continue;
+	bool is_moving;
+
+	do
+		is_moving = !h->is_failed && call_round(h);
+	while (is_moving);
 	h2_call_closed(h);
 }
 

@@ -2,18 +2,6 @@
 
 #include <string.h>
 
-/* Sets what the head says about the body; false when that cannot be. */
-static bool
-start_body(struct h2_stream *s, const struct h2_message *m, bool is_end)
-{
-	s->has_head = true;
-	s->is_remote_end = is_end;
-	s->content_left = m->content_length;
-	if (s->is_head_request || m->status == 204 || m->status == 304)
-		s->content_left = H2_NO_LENGTH;
-	return !is_end || s->content_left <= 0;
-}
-
 static void
 tell_headers(struct h2 *h, uint32_t id, enum h2_kind kind, bool is_end)
 {
@@ -51,11 +39,13 @@ receive_request(struct h2 *h, uint32_t id, bool is_too_large, bool is_end)
 		return h2_stream_error(h, id, H2_REFUSED_STREAM);
 	if (is_too_large)
 		return refuse_large_request(h, id, is_end);
-	if (h2_check_message(H2_REQUEST, h->decoder.fields, h->decoder.n, &m))
+	/* A body that is promised and cannot come makes it malformed as well. */
+	if (h2_check_message(H2_REQUEST, h->decoder.fields, h->decoder.n, &m) || (is_end && m.content_length > 0))
 		return h2_stream_error(h, id, H2_PROTOCOL_ERROR);
 	s = h2_stream_add(h, id, NULL);
-	if (!start_body(s, &m, is_end))
-		return h2_stream_error(h, id, H2_PROTOCOL_ERROR);
+	s->has_head = true;
+	s->is_remote_end = is_end;
+	s->content_left = m.content_length;
 	tell_headers(h, id, H2_REQUEST, is_end);
 	return 0;
 }
@@ -69,7 +59,12 @@ receive_response(struct h2 *h, struct h2_stream *s, bool is_end)
 		return h2_stream_error(h, s->id, H2_PROTOCOL_ERROR);
 	if (m.status < 200)
 		return is_end ? h2_stream_error(h, s->id, H2_PROTOCOL_ERROR) : h2_charge_control(h);
-	if (!start_body(s, &m, is_end))
+	s->has_head = true;
+	s->is_remote_end = is_end;
+	/* These have no body whatever content-length says. */
+	if (!s->is_head_request && m.status != 204 && m.status != 304)
+		s->content_left = m.content_length;
+	if (is_end && s->content_left > 0)
 		return h2_stream_error(h, s->id, H2_PROTOCOL_ERROR);
 	tell_headers(h, s->id, H2_RESPONSE, is_end);
 	return 0;

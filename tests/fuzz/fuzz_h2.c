@@ -120,8 +120,12 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const uint8_t settings[9] = {0, 0, 0, 4};
-	static const struct h2_events events = {.on_headers = on_headers, .on_data = on_data, .on_writable = on_writable, .on_close = on_close};
-	struct h2_config config = {.output_max = 20000, .initial_window = 65535, .connection_window = 65535, .max_header_list = 4096};
+	static const struct h2_events events = {
+		.on_headers = on_headers, .on_data = on_data, .on_writable = on_writable, .on_close = on_close,
+	};
+	struct h2_config config = {
+		.output_max = 20000, .initial_window = 65535, .connection_window = 65535, .max_header_list = 4096,
+	};
 	struct app a = {0};
 	size_t step;
 	int64_t now_ms = 0;

@@ -199,8 +199,8 @@ static inline void
 frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t id, const void *payload, size_t n)
 {
 	const uint8_t head[9] = {
-		(uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, type, flags, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
-		(uint8_t)id,
+		(uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, type, flags,
+		(uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id,
 	};
 
 	buf_append(b, head, sizeof(head));
@@ -219,7 +219,9 @@ frame_u32(struct buf *b, uint8_t type, uint32_t id, uint32_t v)
 static inline void
 frame_setting(struct buf *b, uint16_t setting, uint32_t v)
 {
-	const uint8_t p[6] = {(uint8_t)(setting >> 8), (uint8_t)setting, (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
+	const uint8_t p[6] = {
+		(uint8_t)(setting >> 8), (uint8_t)setting, (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v,
+	};
 
 	frame(b, 4, 0, 0, p, sizeof(p));
 }

@@ -252,8 +252,10 @@ bodies_of_many_streams_arrive_whole(void **state)
 	(void)state;
 	ev.on_data = check_data;
 	for (int round = 0; round < 8; round++) {
-		const struct h2_config cc = {.initial_window = 65535, .connection_window = 65535, .output_max = 1000 + 9000 * (uint32_t)round};
-		const struct h2_config sc = {.is_server = true, .initial_window = 70000, .connection_window = 100000, .output_max = 30000};
+		const struct h2_config cc = {.initial_window = 65535, .connection_window = 65535,
+			.output_max = 1000 + 9000 * (uint32_t)round};
+		const struct h2_config sc = {.is_server = true, .initial_window = 70000, .connection_window = 100000,
+			.output_max = 30000};
 
 		memset(sent, 0, sizeof(sent));
 		memset(got, 0, sizeof(got));

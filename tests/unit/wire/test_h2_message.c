@@ -105,7 +105,8 @@ bad_fields(void **state)
 {
 	static const char *const fields[] = {
 		"connection: close\n", "keep-alive: 5\n", "proxy-connection: x\n", "transfer-encoding: chunked\n", "upgrade: h2c\n",
-		"te: gzip\n", "te: trailers, deflate\n", "te: \n", "X: y\n", "conTent: y\n", "a b: y\n", "a\x7f: y\n", "a\x80: y\n", "a:b: y\n",
+		"te: gzip\n", "te: trailers, deflate\n", "te: \n", "X: y\n", "conTent: y\n", "a b: y\n", "a\x7f: y\n", "a\x80: y\n",
+		"a:b: y\n",
 		"x: a\rb\n",
 		"content-length: \n", "content-length: -1\n", "content-length: 1x\n", "content-length: 9223372036854775808\n",
 		"content-length: 0\ncontent-length: 1\n",
@@ -257,6 +258,20 @@ body_must_be_as_long_as_content_length(void **state)
 }
 
 static void
+request_that_promises_a_body_and_has_none_is_never_told(void **state)
+{
+	struct buf b = BUF_INIT;
+	struct end e;
+
+	(void)state;
+	server_open(&e);
+	frame_headers(&b, 1, GOOD "content-length: 10\n", true);
+	assert_int_equal(feed(&e, &b), 0);
+	expect_log(&e, "");
+	end_free(&e);
+}
+
+static void
 responses_without_body_may_have_a_content_length(void **state)
 {
 	static const struct hpack_field f[] = {FIELD(":method", "HEAD"), FIELD(":scheme", "http"), FIELD(":path", "/")};
@@ -309,6 +324,7 @@ main(void)
 		cmocka_unit_test(informational_response_comes_before_the_real_one),
 		cmocka_unit_test(trailers_end_the_stream_and_hold_no_pseudo_fields),
 		cmocka_unit_test(body_must_be_as_long_as_content_length),
+		cmocka_unit_test(request_that_promises_a_body_and_has_none_is_never_told),
 		cmocka_unit_test(responses_without_body_may_have_a_content_length),
 		cmocka_unit_test(malformed_end_closes_the_stream_for_the_application),
 	};
