@@ -77,7 +77,7 @@ static void check_all(struct cluster *c);
 static void
 rebuild_ring(struct cluster *c)
 {
-	struct slice names[RING_NODES_MAX];
+	struct slice names[RING_NODES_MAX] = {0};
 	size_t n = 0;
 
 	LIST_EACH(it, next, &c->peers) {

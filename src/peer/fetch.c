@@ -360,7 +360,7 @@ job_in_thread(struct loop_msg *msg)
 }
 
 void
-fetch_start(struct worker *w, struct loop *home, struct fetch_job *job)
+fetch_job_start(struct worker *w, struct loop *home, struct fetch_job *job)
 {
 	job->worker = w;
 	job->home = home;
@@ -369,7 +369,7 @@ fetch_start(struct worker *w, struct loop *home, struct fetch_job *job)
 }
 
 void
-fetch_cancel(struct fetch_job *job)
+fetch_job_cancel(struct fetch_job *job)
 {
 	atomic_store(&job->is_cancelled, true);
 }

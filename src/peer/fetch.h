@@ -65,9 +65,9 @@ struct fetch_job {
 };
 
 /* Control loop: sends the job to a worker (taken with workers_take; released before done is called). */
-void fetch_start(struct worker *w, struct loop *home, struct fetch_job *job);
+void fetch_job_start(struct worker *w, struct loop *home, struct fetch_job *job);
 /* Control loop: the job ends with FETCH_CANCELLED soon, or as it would have. */
-void fetch_cancel(struct fetch_job *job);
+void fetch_job_cancel(struct fetch_job *job);
 
 /* A worker's own. */
 struct fetch_pool *fetch_pool_new(struct loop *loop);

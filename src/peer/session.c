@@ -271,7 +271,7 @@ start_transfer(struct session *s, struct parent *p, uint32_t n)
 	x->session = s;
 	x->parent = p;
 	s->in_flight++;
-	fetch_start(workers_take(g->o.workers), g->o.loop, job);
+	fetch_job_start(workers_take(g->o.workers), g->o.loop, job);
 	return 0;
 }
 
