@@ -173,6 +173,7 @@ load(const char *text, size_t len, const char *name, const struct config_options
 
 	if (options == NULL)
 		options = &none;
+	config_notes_free(w.notes);
 	*out = (struct config){0};
 	arena_init(&out->arena, MEMORY_MAX);
 	arena_init(&tree, MEMORY_MAX);

@@ -316,7 +316,7 @@ void config_defaults(struct config *out);
 /*
  * Read, map onto the defaults, check. On success *out is complete except for host.hostname and host.ip (config_derive_host)
  * and is freed with config_free. On failure nothing is left in *out and e holds all error lines that fit, one a line;
- * notes->errors holds each of them. notes may be NULL. `name` stands in the messages for the file's path. options may be NULL.
+ * notes->errors holds each of them. notes may be NULL; what it held before is freed. `name` stands in the messages for the file's path. options may be NULL.
  */
 int config_load_file(const char *path, struct config *out, struct config_notes *notes, struct err *e);
 int config_load_text(const char *text, size_t len, const char *name, struct config *out, struct config_notes *notes, struct err *e);

@@ -341,6 +341,7 @@ dynconfig_load_text(const char *text, size_t len, const char *name, bool has_emb
 	struct arena tree;
 	int result = 0;
 
+	config_notes_free(w.notes);
 	*out = (struct dynconfig){0};
 	arena_init(&out->arena, MEMORY_MAX);
 	arena_init(&tree, MEMORY_MAX);
@@ -368,9 +369,9 @@ dynconfig_load_file(const char *path, bool has_embedded, struct dynconfig *out, 
 	text = file_read(path, &len, &local);
 	if (text == NULL && local.code != ERR_NOT_FOUND)
 		return err_set(e, local.code, "%s", local.text);
+	result = dynconfig_load_text(text ? text : "", len, path, has_embedded, out, notes, e);
 	if (text == NULL && notes)
 		notes_add_warning(notes, xasprintf("%s: not there, defaults are used", path));
-	result = dynconfig_load_text(text ? text : "", len, path, has_embedded, out, notes, e);
 	free(text);
 	return result;
 }
@@ -394,6 +395,7 @@ client_config_load_json(struct slice json, const char *name, struct client_confi
 	struct arena tree;
 	int result = 0;
 
+	config_notes_free(w.notes);
 	*out = (struct client_config){0};
 	arena_init(&out->arena, MEMORY_MAX);
 	arena_init(&tree, MEMORY_MAX);

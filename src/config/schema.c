@@ -550,6 +550,10 @@ schema_apply_mapping(struct schema_walk *w, const struct schema *s, const struct
 void
 schema_set_defaults(struct schema_walk *w, const struct schema *s, void *base)
 {
+	struct config_notes *callers = w->notes;
+	struct config_notes own = CONFIG_NOTES_INIT;
+
+	w->notes = &own;
 	for (size_t i = 0; i < s->count; i++) {
 		const struct schema_key *key = &s->keys[i];
 		struct yaml_node node = {.kind = YAML_SCALAR, .style = YAML_PLAIN, .type = YAML_STR};
@@ -565,6 +569,7 @@ schema_set_defaults(struct schema_walk *w, const struct schema *s, void *base)
 		else
 			apply_value(w, key, &node, base);
 	}
-	if (w->notes->error_count > 0)
+	if (own.error_count > 0)
 		abort();
+	w->notes = callers;
 }

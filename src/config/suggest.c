@@ -52,7 +52,7 @@ static bool
 find_place(const struct schema *s, const char *key, struct buf *path)
 {
 	for (size_t i = 0; i < s->count; i++)
-		if (path->len > 0 && s->keys[i].table == NULL && strcmp(s->keys[i].name, key) == 0)
+		if (path->len > 0 && strcmp(s->keys[i].name, key) == 0)
 			return true;
 	for (size_t i = 0; i < s->count; i++) {
 		size_t mark = path->len;
