@@ -581,15 +581,19 @@ read_away(struct conn *c)
 }
 
 static void
+tell_drain(struct conn *c)
+{
+	if (!c->tell_drain || c->state != OPEN || c->is_broken || has_output(c))
+		return;
+	c->tell_drain = false;
+	if (c->ev.on_drain != NULL)
+		c->ev.on_drain(c, c->ctx);
+}
+
+static void
 told_written(struct conn *c)
 {
-	if (has_output(c))
-		return;
-	if (c->tell_drain) {
-		c->tell_drain = false;
-		if (c->ev.on_drain != NULL && c->state == OPEN)
-			c->ev.on_drain(c, c->ctx);
-	}
+	tell_drain(c);
 	if (c->state == OPEN && c->want_write && !has_output(c)) {
 		c->want_write = false;
 		if (c->ev.on_writable != NULL)
@@ -626,6 +630,7 @@ on_io(struct loop_io *io, unsigned ready)
 		else if (!c->paused)
 			read_plain(c);
 	}
+	tell_drain(c);
 	update_io(c);
 }
 
@@ -688,6 +693,7 @@ on_later(struct loop_later *later)
 	}
 	if (c->state == OPEN)
 		tell_eof(c);
+	tell_drain(c);
 	update_io(c);
 }
 
