@@ -202,6 +202,8 @@ set_up(struct scheduler_peer *p, bool is_up, const char *why)
 		announce_to(p);
 }
 
+static void refresh(void *ctx);
+
 static void
 on_checked(void *ctx, const void *answer, const struct rpc_status *st)
 {
@@ -211,8 +213,11 @@ on_checked(void *ctx, const void *answer, const struct rpc_status *st)
 	p->check = NULL;
 	if (st->code == ERR_OK && r->status == HEALTH_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING)
 		set_up(p, true, NULL);
-	else
+	else {
 		set_up(p, false, st->code != ERR_OK ? st->message : "not serving");
+		if (!p->cluster->is_leaving)
+			loop_timer_set(p->cluster->o.loop, &p->cluster->refresh, RETRY_MS, refresh, p->cluster);
+	}
 }
 
 static void

@@ -153,6 +153,14 @@ stat_on_response(void *ctx, const struct source_response *r)
 }
 
 static void
+stat_on_data(void *ctx, const void *p, size_t n)
+{
+	(void)ctx;
+	(void)p;
+	(void)n;
+}
+
+static void
 stat_on_end(void *ctx)
 {
 	stat_finish(ctx);
@@ -187,7 +195,7 @@ static void
 stat_in_thread(struct loop_msg *msg)
 {
 	static const struct source_events events = {
-		.on_response = stat_on_response, .on_end = stat_on_end, .on_error = stat_on_error,
+		.on_response = stat_on_response, .on_data = stat_on_data, .on_end = stat_on_end, .on_error = stat_on_error,
 	};
 	struct origin_stat *s = CONTAINER_OF(msg, struct origin_stat, msg);
 
@@ -309,6 +317,13 @@ job_is_complete(const struct origin_job *job)
 }
 
 static void
+job_on_response(void *ctx, const struct source_response *r)
+{
+	(void)ctx;
+	(void)r;
+}
+
+static void
 job_on_data(void *ctx, const void *data, size_t n)
 {
 	struct origin_job *job = ctx;
@@ -395,7 +410,9 @@ job_watch_cancel(void *ctx)
 static void
 job_in_thread(struct loop_msg *msg)
 {
-	static const struct source_events events = {.on_data = job_on_data, .on_end = job_on_end, .on_error = job_on_error};
+	static const struct source_events events = {
+		.on_response = job_on_response, .on_data = job_on_data, .on_end = job_on_end, .on_error = job_on_error,
+	};
 	struct origin_job *job = CONTAINER_OF(msg, struct origin_job, msg);
 	struct source_request r = job->target->request;
 	uint64_t start = (uint64_t)job->first * job->piece_length;
