@@ -62,9 +62,9 @@ set_derived(struct config *c)
 		c->proxy.read_buffer_bytes = PROXY_BUFFER_MIN;
 }
 
-/* Maps the tree of a file, or of one option, onto c. */
+/* Maps the tree of a file, or of one option, onto c. *has_seed_type keeps whether any of them named the type of seed. */
 static void
-apply_tree(struct schema_walk *w, const struct yaml_node *root, struct config *c)
+apply_tree(struct schema_walk *w, const struct yaml_node *root, struct config *c, bool *has_seed_type)
 {
 	const struct yaml_node *seed;
 
@@ -76,9 +76,12 @@ apply_tree(struct schema_walk *w, const struct yaml_node *root, struct config *c
 	}
 	if (schema_apply_mapping(w, &keys_root, root, c) < 0)
 		return;
-	/* A seedPeer section without a type makes a super seed. */
 	seed = yaml_get(root, "seedPeer");
-	if (w->has_places && seed && seed->kind == YAML_MAPPING && yaml_get(seed, "type") == NULL)
+	if (seed == NULL || seed->kind != YAML_MAPPING)
+		return;
+	/* A section without a type makes a super seed. */
+	*has_seed_type |= yaml_get(seed, "type") != NULL;
+	if (!*has_seed_type)
 		c->seed_peer.type = CONFIG_SEED_SUPER;
 }
 
@@ -117,7 +120,7 @@ nest(struct arena *a, struct slice path, struct yaml_node *value)
 #define PATH_DEPTH_MAX 8
 
 static void
-apply_set(struct schema_walk *w, const char *option, struct arena *tree, struct config *c)
+apply_set(struct schema_walk *w, const char *option, struct arena *tree, struct config *c, bool *has_seed_type)
 {
 	const char *equals = strchr(option, '=');
 	struct yaml_node *value;
@@ -140,7 +143,7 @@ apply_set(struct schema_walk *w, const char *option, struct arena *tree, struct 
 	if (root == NULL)
 		schema_error(w, NULL, "value too large");
 	else
-		apply_tree(w, root, c);
+		apply_tree(w, root, c, has_seed_type);
 }
 
 /* ---- loading ---- */
@@ -169,6 +172,7 @@ load(const char *text, size_t len, const char *name, const struct config_options
 	struct arena tree;
 	struct yaml_node *root;
 	struct err syntax = {0};
+	bool has_seed_type = false;
 	int result = 0;
 
 	if (options == NULL)
@@ -184,12 +188,12 @@ load(const char *text, size_t len, const char *name, const struct config_options
 		notes_add_error(w.notes, xasprintf("%s:%s", name, syntax.text));
 		goto done;
 	}
-	apply_tree(&w, root, out);
+	apply_tree(&w, root, out, &has_seed_type);
 	w.file = "--set";
 	w.has_places = false;
 	w.is_strict = true;
 	for (size_t i = 0; i < options->set_count; i++)
-		apply_set(&w, options->sets[i], &tree, out);
+		apply_set(&w, options->sets[i], &tree, out, &has_seed_type);
 	w.file = name;
 	w.has_places = true;
 	if (w.notes->error_count > 0)

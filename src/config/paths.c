@@ -36,7 +36,7 @@ home(void)
 static char *
 system_path(const struct place *p)
 {
-	return xasprintf("%s/%s", p->system, p->name);
+	return xasprintf("%s%s%s", p->system, p->name[0] != '\0' ? "/" : "", p->name);
 }
 
 /* The user's own place; NULL when the environment names none. */

@@ -542,6 +542,11 @@ options_are_applied_after_the_file(void **state)
 	assert_string_equal(c.host.location, "l");
 	assert_true(c.x.scheduler.enable);
 	assert_true(c.seed_peer.enable);
+	assert_int_equal(c.seed_peer.type, CONFIG_SEED_SUPER);
+	done();
+	text = "seedPeer: {type: normal}";
+	assert_int_equal(config_load_text_with(text, strlen(text), "f", &o, &c, &notes, &e), 0);
+	assert_int_equal(c.seed_peer.type, CONFIG_SEED_NORMAL);
 	done();
 	for (size_t i = 0; i < COUNT_OF(bad); i++) {
 		struct config_options one = {.sets = &bad[i], .set_count = 1};
