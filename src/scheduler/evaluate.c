@@ -90,7 +90,8 @@ sched_score(struct sched_resources *r, const struct sched_peer *parent, const st
 	struct sched_host *h = parent->host;
 	uint32_t l = sched_load_score(r, h);
 	uint32_t i = h->idc && h->idc == child->idc ? SCHED_SCORE_MAX : 0;
-	uint32_t g = location_score(h->location, child->location);
+	uint32_t g = h->place && h->place == child->place ? SCHED_SCORE_MAX :
+		h->location[0] && child->location[0] ? location_score(h->location, child->location) : 0;
 	uint32_t type = h->type == 0 ? SCHED_SCORE_MAX / 2 :
 		parent->state == SCHED_PEER_RUNNING || parent->state == SCHED_PEER_BACK_TO_SOURCE ? SCHED_SCORE_MAX : 0;
 
@@ -141,13 +142,12 @@ bool
 sched_is_stalled(const struct sched_resources *r, const struct sched_peer *p)
 {
 	int64_t since = p->piece_ms > p->active_ms ? p->piece_ms : p->active_ms;
-	int64_t limit = STALL_FACTOR * sched_peer_mean_cost(p);
 	int64_t timeout = p->state == SCHED_PEER_BACK_TO_SOURCE && p->n_finished == 0 ? r->opt.first_piece_timeout_ms :
 		r->opt.stall_timeout_ms;
 
-	if (p->state == SCHED_PEER_SUCCEEDED)
+	if (p->state == SCHED_PEER_SUCCEEDED || r->now_ms - since <= timeout)
 		return false;
-	return r->now_ms - since > (limit > timeout ? limit : timeout);
+	return r->now_ms - since > STALL_FACTOR * sched_peer_mean_cost(p);
 }
 
 /* ---- candidates ---- */
@@ -323,24 +323,28 @@ sample(struct picking *k)
 static void
 one_per_host(struct picking *k)
 {
+	uint32_t epoch = ++k->r->pick_epoch;
 	unsigned n = 0;
 
+	for (uint32_t e = 0; e < k->c->n_parents; e++) {
+		k->c->parents[e].parent->host->pick_epoch = epoch;
+		k->c->parents[e].parent->host->pick_slot = UINT32_MAX;
+	}
 	for (unsigned i = 0; i < k->n_found; i++) {
-		struct candidate *f = &k->found[i];
-		bool is_out = false;
+		struct candidate *f = &k->found[i], *other;
+		struct sched_host *h = f->peer->host;
 
-		for (uint32_t e = 0; e < k->c->n_parents && !is_out; e++)
-			is_out = k->c->parents[e].parent->host == f->peer->host;
-		/* A host with one peer of this task, the usual case, needs no search. */
-		for (unsigned j = 0; j < n && !is_out && f->peer->host->peers.next != f->peer->host->peers.prev; j++) {
-			if (k->found[j].peer->host != f->peer->host)
-				continue;
-			is_out = true;
-			if (f->have > k->found[j].have || (f->have == k->found[j].have && is_before(k, f, &k->found[j])))
-				k->found[j] = *f;
-		}
-		if (!is_out)
+		if (h->pick_epoch != epoch) {
+			h->pick_epoch = epoch;
+			h->pick_slot = n;
 			k->found[n++] = *f;
+			continue;
+		}
+		if (h->pick_slot == UINT32_MAX)
+			continue;
+		other = &k->found[h->pick_slot];
+		if (f->have > other->have || (f->have == other->have && is_before(k, f, other)))
+			*other = *f;
 	}
 	k->n_found = n;
 }

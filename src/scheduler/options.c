@@ -14,7 +14,7 @@ scheduler_options_default(struct scheduler_options *o)
 {
 	memset(o, 0, sizeof *o);
 	o->candidate_parent_limit = SCHEDULER_PARENTS_MAX;
-	o->sample_limit = SCHEDULER_SAMPLE_MAX;
+	o->sample_limit = 64;
 	o->mesh = true;
 	o->locality = SCHEDULER_LOCALITY_OFF;
 	o->max_wait_ms = 30000;

@@ -22,7 +22,7 @@ sched_resources_init(struct sched_resources *r, const struct scheduler_options *
 	map_init(&r->hosts);
 	map_init(&r->tasks);
 	map_init(&r->peers);
-	map_init(&r->idcs);
+	map_init(&r->names);
 	list_init(&r->host_list);
 	list_init(&r->task_list);
 	list_init(&r->peer_list);
@@ -34,7 +34,7 @@ sched_resources_init(struct sched_resources *r, const struct scheduler_options *
 void
 sched_resources_free(struct sched_resources *r)
 {
-	void *idc;
+	void *name;
 
 	r->on_peer_gone = NULL;
 	r->on_task_gone = NULL;
@@ -43,12 +43,12 @@ sched_resources_free(struct sched_resources *r)
 		sched_host_remove(r, CONTAINER_OF(r->host_list.next, struct sched_host, all));
 	while (!list_is_empty(&r->task_list))
 		sched_task_remove(r, CONTAINER_OF(r->task_list.next, struct sched_task, all));
-	for (size_t at = 0; (idc = map_next(&r->idcs, &at)) != NULL;)
-		free(idc);
+	for (size_t at = 0; (name = map_next(&r->names, &at)) != NULL;)
+		free(name);
 	map_free(&r->hosts);
 	map_free(&r->tasks);
 	map_free(&r->peers);
-	map_free(&r->idcs);
+	map_free(&r->names);
 }
 
 uint64_t

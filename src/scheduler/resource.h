@@ -27,7 +27,7 @@ struct err;
 #define SCHED_STREAMS_PER_HOST_MAX 4096u        /* open AnnouncePeer streams of one host */
 #define SCHED_HOSTS_MAX 100000u                 /* ten times what one scheduler is made for */
 #define SCHED_TASKS_MAX 1000000u
-#define SCHED_IDCS_MAX 4096u                    /* distinct IDC names; later ones count as none */
+#define SCHED_IDCS_MAX 4096u                    /* distinct names of IDCs and locations; later ones count as none */
 #define SCHED_BLOCKS_MAX 64u                    /* blocked hosts of one peer; the oldest goes */
 #define SCHED_CONCURRENT_PIECES_MAX 1024u       /* a child's claimed concurrency enters its parents' load */
 #define SCHED_COSTS 8u                          /* last piece costs kept of a peer */
@@ -47,45 +47,48 @@ struct sched_peer;
 struct sched_task;
 
 struct sched_host {
-	char *id;
+	/* What every pick reads stands together at the front. */
 	uint32_t number;                /* unique for the life of the process: blocks name hosts by it */
 	uint32_t type;                  /* 0 normal, 1 seed; 2 and 3 are neither */
-	char *hostname;
-	char *ip;
-	char *location;                 /* "" when none */
 	uint16_t idc;                   /* 0: none; else one number for each IDC name, whatever its case */
-	int32_t port;
-	int32_t download_port;
+	uint16_t place;                 /* the same for locations */
+	uint16_t load_score;            /* L of the score; valid while is_scored */
+	bool is_scored;
 	bool disable_shared;
 	bool provisional;               /* registered before it announced: never a parent, never called */
 	bool is_restored;               /* from the snapshot of an earlier process */
 	bool is_usable_seed;            /* in the seed ring */
+	uint32_t pick_epoch;            /* of the pick that met this host last, and where it stands there */
+	uint32_t pick_slot;
+	uint32_t children;              /* edges whose parent lives here */
+	uint32_t up_samples;
+	double up_rate;                 /* byte/s, moving average of what its children measured */
+	int64_t updated_ms;
+	int64_t interval_ms;            /* 0: none announced */
+	int64_t bad_until_ms;
+	uint64_t served_pieces;
+	uint64_t failed_pieces;
+	uint64_t max_tx;                /* bit/s; 0: not told */
+	uint64_t tx;                    /* bit/s reported with the last announcement */
+
+	/* Sums over those edges. */
+	uint64_t tx_alloc;              /* bit/s */
+	uint64_t upload_bytes;
+	uint64_t upload_pieces;
+
+	char *id;
+	char *hostname;
+	char *ip;
+	char *location;                 /* "" when none */
+	int32_t port;
+	int32_t download_port;
 	uint8_t *facts;                 /* the last announcement as an encoded common.v2.Host */
 	size_t n_facts;
 	uint8_t *wire;                  /* the Host that candidate answers carry, encoded; NULL when out of date */
 	size_t n_wire;
-	uint64_t max_tx;                /* bit/s; 0: not told */
-	uint64_t tx;                    /* bit/s reported with the last announcement */
-	int64_t interval_ms;            /* 0: none announced */
 	int64_t created_ms;
-	int64_t updated_ms;
-
-	/* Sums over the edges whose parent lives here. */
-	uint64_t tx_alloc;              /* bit/s */
-	uint64_t upload_bytes;
-	uint64_t upload_pieces;
-	uint32_t children;
-	uint16_t load_score;            /* L of the score; valid while is_scored */
-	bool is_scored;
-
-	uint64_t served_pieces;
-	uint64_t failed_pieces;
-	double up_rate;                 /* byte/s, moving average of what its children measured */
-	uint32_t up_samples;
 	uint32_t fail_level;            /* leaky: one less each 10 s */
 	int64_t fail_level_ms;
-	int64_t bad_until_ms;
-
 	int64_t seed_backoff_ms;        /* present length; 0 after a success */
 	int64_t seed_backoff_until_ms;
 
@@ -183,6 +186,9 @@ struct sched_peer {
 	uint8_t probes;                 /* of an orphan */
 	uint8_t sync_fails;             /* reported by children while it is an idle holder */
 	uint16_t depth;                 /* hops from a peer that has all or reads the source */
+	uint32_t n_finished;
+	int64_t piece_ms;               /* last piece; 0 none */
+	int64_t active_ms;              /* since Running or BackToSource */
 	uint16_t n_costs;
 	uint16_t at_cost;
 	uint32_t concurrent_pieces;
@@ -193,7 +199,6 @@ struct sched_peer {
 	uint32_t first, last;           /* interest: pieces; valid when the task's count is known or has_range with a piece length */
 	uint64_t *bits;                 /* finished pieces */
 	uint32_t n_words;
-	uint32_t n_finished;
 	struct sched_edge *parents;
 	struct sched_child *children;
 	uint32_t n_parents, cap_parents;
@@ -206,10 +211,8 @@ struct sched_peer {
 	uint32_t n_blocks;
 	int64_t created_ms;
 	int64_t updated_ms;
-	int64_t piece_ms;               /* last piece; 0 none */
 	int64_t cost_ms;                /* of the whole download, once finished */
 	int64_t asked_ms;               /* when the request that waits for an answer came */
-	int64_t active_ms;              /* since Running or BackToSource */
 	int64_t grant_until_ms;
 	uint8_t *download;              /* the encoded common.v2.Download while it waits: a trigger needs it */
 	size_t n_download;
@@ -233,8 +236,9 @@ struct sched_resources {
 	struct list host_list;
 	struct list task_list;
 	struct list peer_list;          /* least recently swept first */
-	struct map idcs;                /* lower-case name -> struct sched_idc */
-	uint16_t n_idcs;
+	struct map names;               /* lower-case IDC or location -> its number */
+	uint16_t n_names;
+	uint32_t pick_epoch;
 	uint32_t host_numbers;
 	uint32_t epoch;                 /* of marks */
 	uint64_t random;                /* xorshift64* state */

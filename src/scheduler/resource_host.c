@@ -27,35 +27,34 @@
 #define FRESH_MIN_MS 60000
 #define PROVISIONAL_TTL_MS 600000
 
-struct sched_idc {
+struct sched_name {
 	uint16_t number;
-	size_t n;
-	char name[];
+	char text[];
 };
 
-/* The number of an IDC name, whatever its case; 0 for none. */
+/* The number of an IDC's or location's name, whatever its case; 0 for none. */
 static uint16_t
-idc_number(struct sched_resources *r, struct slice name)
+name_number(struct sched_resources *r, char kind, struct slice text)
 {
-	char low[SCHED_NAME_MAX];
-	struct sched_idc *idc;
-	size_t n = name.n < sizeof low ? name.n : sizeof low;
+	char low[SCHED_NAME_MAX + 1];
+	struct sched_name *name;
+	size_t n = text.n < SCHED_NAME_MAX ? text.n : SCHED_NAME_MAX;
 
 	if (n == 0)
 		return 0;
+	low[0] = kind;
 	for (size_t i = 0; i < n; i++)
-		low[i] = (char)tolower(name.p[i]);
-	idc = map_get(&r->idcs, slice_make(low, n));
-	if (idc)
-		return idc->number;
-	if (r->n_idcs >= SCHED_IDCS_MAX)
+		low[i + 1] = (char)tolower(text.p[i]);
+	name = map_get(&r->names, slice_make(low, n + 1));
+	if (name)
+		return name->number;
+	if (r->n_names >= SCHED_IDCS_MAX)
 		return 0;
-	idc = xmalloc(sizeof *idc + n);
-	idc->number = ++r->n_idcs;
-	idc->n = n;
-	memcpy(idc->name, low, n);
-	map_put(&r->idcs, slice_make(idc->name, n), idc);
-	return idc->number;
+	name = xmalloc(sizeof *name + n + 1);
+	name->number = ++r->n_names;
+	memcpy(name->text, low, n + 1);
+	map_put(&r->names, slice_make(name->text, n + 1), name);
+	return name->number;
 }
 
 static void
@@ -112,7 +111,8 @@ sched_host_announce(struct sched_resources *r, const struct sched_host_info *inf
 	set_text(&h->hostname, info->hostname);
 	set_text(&h->ip, info->ip);
 	set_text(&h->location, info->location);
-	h->idc = idc_number(r, info->idc);
+	h->idc = name_number(r, 'i', info->idc);
+	h->place = name_number(r, 'l', info->location);
 	h->type = info->type;
 	h->port = info->port;
 	h->download_port = info->download_port;

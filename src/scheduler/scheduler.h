@@ -46,7 +46,7 @@ struct scheduler_application {
 /* scheduler_options_default fills all; strings are copied by scheduler_new. Times in ms. */
 struct scheduler_options {
 	uint32_t candidate_parent_limit;        /* 16; at most SCHEDULER_PARENTS_MAX */
-	uint32_t sample_limit;                  /* 128; at most SCHEDULER_SAMPLE_MAX */
+	uint32_t sample_limit;                  /* 64, four times the list; at most SCHEDULER_SAMPLE_MAX */
 	bool mesh;                              /* true: two peers may be each other's parents */
 	bool strict_hosts;                      /* false: an unknown host may register at once, before its announcement */
 	enum scheduler_locality locality;       /* off */
