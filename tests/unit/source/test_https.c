@@ -168,6 +168,7 @@ set_up(void **state)
 	unsetenv("http_proxy");
 	unsetenv("https_proxy");
 	unsetenv("no_proxy");
+	unsetenv("SSL_CERT_DIR");
 	setenv("SSL_CERT_FILE", VECTORS "ca.pem", 1);
 	start_tls(t, VECTORS "server.pem");
 	t->proxy = http_server_new(t->w.loop, &(struct http_server_opts){0}, serve_proxy, t);
