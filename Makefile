@@ -81,6 +81,8 @@ $(BUILD)/gen/proto/%.h $(BUILD)/gen/proto/%.c: proto/%.proto $(PROTO_FILES) $(BU
 # Hardware versions of crc32 and sha256 need their instructions switched on for that one file.
 FLAGS_crc32_x86 := $(if $(filter x86_64 amd64,$(shell uname -m)),-msse4.2 -mpclmul)
 FLAGS_sha256_x86 := $(if $(filter x86_64 amd64,$(shell uname -m)),-msse4.1 -msha)
+FLAGS_crc32_arm := $(if $(filter aarch64 arm64,$(shell uname -m)),-march=armv8-a+crc)
+FLAGS_sha256_arm := $(if $(filter aarch64 arm64,$(shell uname -m)),-march=armv8-a+crypto)
 
 # ---- tests ----
 TEST_SUPPORT := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(sort $(wildcard tests/support/*.c)))
@@ -99,8 +101,76 @@ $(BUILD)/tests/%.o: tests/%.c | $(PROTO_HDRS)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Itests $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
+.PHONY: unit-all-built
+unit-all-built: $(UNIT_BINS)
+
 unit: $(UNIT_BINS)
 	@tests/run-unit $^
+
+# ---- programs beside the product: the test origin, load tools, fuzz targets ----
+$(BUILD)/tests/origin/origin: $(BUILD)/tests/origin/origin.o $(TEST_SUPPORT) $(call libs_upto,net)
+	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LDFLAGS_ALL) $(CMOCKA_LIBS) $(BEARSSL_LIBS)
+
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(call libs_upto,serve)
+	$(CC) $(CFLAGS_ALL) -o $@ $< $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
+
+# libFuzzer comes with clang. FUZZ_SECONDS a target; FUZZ=name runs one alone.
+FUZZ_SECONDS ?= 60
+FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ_BUILD := $(BUILD)/fuzz
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+
+.PHONY: fuzz-build
+fuzz: fuzz-build
+	@tests/run-fuzz $(FUZZ_BUILD) $(FUZZ_SECONDS) $(FUZZ)
+
+fuzz-build:
+	@$(MAKE) BUILD=$(FUZZ_BUILD) CC=clang OPT=-O1 CFLAGS="$(FUZZ_FLAGS)" LDFLAGS="$(FUZZ_FLAGS)" fuzz-targets
+
+.PHONY: fuzz-targets
+fuzz-targets: $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIBS)
+	$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
+
+# ---- what a person runs ----
+TEST_PROGRAMS := $(BUILD)/tests/origin/origin
+E2E ?= $(sort $(wildcard tests/e2e/test_*.py) $(wildcard tests/e2e/cli_*.py))
+
+deps:
+	@tests/deps
+
+test: deps
+	@$(MAKE) test-built
+
+.PHONY: test-built
+test-built: all $(TEST_PROGRAMS) $(UNIT_BINS)
+	@BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) tests/run-all $(abspath $(BUILD)) "$(UNIT_BINS)" "$(E2E)"
+
+e2e: all $(TEST_PROGRAMS)
+	@BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) tests/run-all $(abspath $(BUILD)) "" "$(E2E)"
+
+demo: deps
+	@$(MAKE) all $(TEST_PROGRAMS)
+	@$(PYTHON) tests/demo.py $(abspath $(BUILD))
+
+bench: deps
+	@$(MAKE) all $(TEST_PROGRAMS) $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/bench/*.c)) \
+	  $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
+	@$(PYTHON) tests/bench/run.py $(abspath $(BUILD))
+
+lint:
+	@tests/lint $(abspath $(BUILD))
+
+check-all: deps
+	@tests/check-all
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/dragonfly
+	install -m 755 -s $(BUILD)/dfget $(DESTDIR)$(PREFIX)/bin/dfget
+	ln -f $(DESTDIR)$(PREFIX)/bin/dfget $(DESTDIR)$(PREFIX)/bin/dfdaemon
+	install -m 644 doc/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 LICENSE doc/*.md $(DESTDIR)$(PREFIX)/share/doc/dragonfly/
 
 clean:
 	rm -rf build
