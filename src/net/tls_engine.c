@@ -78,6 +78,8 @@ struct tls_engine {
 	bool closing;
 	bool lacks_alpn;
 	bool refused_name;
+	bool has_first;
+	bool not_tls;                   /* the peer's first byte begins no TLS record */
 	uint8_t in[BR_SSL_BUFSIZE_INPUT];
 	uint8_t out[BR_SSL_BUFSIZE_OUTPUT];
 };
@@ -372,6 +374,14 @@ tls_engine_cipher_in(struct tls_engine *t, size_t *n)
 void
 tls_engine_cipher_in_done(struct tls_engine *t, size_t n)
 {
+	if (!t->has_first && n > 0) {
+		size_t room;
+		const uint8_t *p = br_ssl_engine_recvrec_buf(t->eng, &room);
+
+		/* Handshake or alert (RFC 5246, 6.2.1). */
+		t->not_tls = p[0] != 0x16 && p[0] != 0x15;
+		t->has_first = true;
+	}
 	br_ssl_engine_recvrec_ack(t->eng, n);
 }
 
@@ -489,6 +499,8 @@ tls_engine_state(struct tls_engine *t, struct err *e)
 		code -= BR_ERR_SEND_FATAL_ALERT;
 	if (code >= BR_ERR_RECV_FATAL_ALERT)
 		return fail_alert(t, code - BR_ERR_RECV_FATAL_ALERT, e);
+	if (t->not_tls)
+		return err_set(e, ERR_UNAVAILABLE, "the peer does not speak TLS");
 	if (t->refused_name)
 		return err_set(e, ERR_UNAVAILABLE, "no certificate for the name the client asked for");
 	err_set(e, code >= BR_ERR_X509_OK || code == BR_ERR_NO_CLIENT_AUTH ? ERR_UNAUTHENTICATED : ERR_UNAVAILABLE, "%s", tls_error_text(code));
