@@ -605,6 +605,8 @@ write_head(struct http_call *call, const struct http_request *r)
 		h1_write_length(out, r->length);
 	else if (r->has_body)
 		h1_write_field_str(out, "Transfer-Encoding", "chunked");
+	if (r->is_upgrade)
+		h1_write_field_str(out, "Connection", "upgrade");
 	if (r->has_body && r->expect_continue)
 		h1_write_field_str(out, "Expect", "100-continue");
 	h1_write_head_end(out);

@@ -58,6 +58,7 @@ struct http_request {
 	bool has_length;
 	uint64_t length;
 	bool expect_continue;           /* send the body only when the server wants it */
+	bool is_upgrade;                /* fields hold an Upgrade: "Connection: upgrade" goes with it */
 
 	int connect_ms;                 /* per address; 0: the default of conn.h */
 	int head_ms;                    /* from the request's start until the answer's head; 0: no limit of its own */

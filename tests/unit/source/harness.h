@@ -130,6 +130,17 @@ on_error(void *ctx, const struct source_error *e)
 
 static const struct source_events events = {on_response, on_data, on_end, on_error};
 
+/* What the environment says about proxies and certificates is not to change a test. */
+static inline void
+clear_environment(void)
+{
+	static const char *const names[] = {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy",
+		"NO_PROXY", "REQUEST_METHOD", "SSL_CERT_FILE", "SSL_CERT_DIR"};
+
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		unsetenv(names[i]);
+}
+
 static inline void
 world_source(struct world *w)
 {
@@ -147,6 +158,7 @@ setup(void **state)
 	struct world *w = xcalloc(1, sizeof(*w));
 	struct err e;
 
+	clear_environment();
 	w->loop = loop_new("test", &e);
 	w->origin = origin_start(&(struct origin_opts){0});
 	source_config_init(&w->cfg);

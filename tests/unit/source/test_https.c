@@ -165,10 +165,7 @@ set_up(void **state)
 	t->w.origin = origin_start(&(struct origin_opts){0});
 	source_config_init(&t->w.cfg);
 	t->w.cfg.retry_base_ms = 1;
-	unsetenv("http_proxy");
-	unsetenv("https_proxy");
-	unsetenv("no_proxy");
-	unsetenv("SSL_CERT_DIR");
+	clear_environment();
 	setenv("SSL_CERT_FILE", VECTORS "ca.pem", 1);
 	start_tls(t, VECTORS "server.pem");
 	t->proxy = http_server_new(t->w.loop, &(struct http_server_opts){0}, serve_proxy, t);
