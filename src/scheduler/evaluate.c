@@ -279,6 +279,25 @@ consider(struct picking *k, struct sched_peer *p)
 	f->rendezvous = 0;
 }
 
+static uint32_t
+step_for(struct sched_resources *r, uint32_t n)
+{
+	uint32_t step = (uint32_t)(sched_random(r) % n);
+
+	for (;; step++) {
+		uint32_t a = n, b = step;
+
+		while (b) {
+			uint32_t rest = a % b;
+
+			a = b;
+			b = rest;
+		}
+		if (a == 1)
+			return step;
+	}
+}
+
 /* All servers, or a random part of them: up to half from the child's own IDC. */
 static void
 sample(struct picking *k)
@@ -286,32 +305,27 @@ sample(struct picking *k)
 	struct sched_resources *r = k->r;
 	struct sched_task *t = k->c->task;
 	const struct sched_idc_servers *b = NULL;
-	uint32_t limit = r->opt.sample_limit < SCHEDULER_SAMPLE_MAX ? r->opt.sample_limit : SCHEDULER_SAMPLE_MAX, n = 0;
+	uint32_t limit = r->opt.sample_limit < SCHEDULER_SAMPLE_MAX ? r->opt.sample_limit : SCHEDULER_SAMPLE_MAX, n = 0, from, step;
 
 	if (t->n_servers <= limit) {
 		for (uint32_t i = 0; i < t->n_servers; i++)
 			consider(k, t->servers[i]);
 		return;
 	}
-	/* Marks tell whom the walk met, unless they tell who is below the child. */
 	for (uint32_t i = 0; i < t->n_buckets && k->c->host->idc; i++)
 		if (t->buckets[i].idc == k->c->host->idc)
 			b = &t->buckets[i];
 	if (b) {
-		uint32_t from = b->n ? (uint32_t)(sched_random(r) % b->n) : 0;
-
+		from = b->n ? (uint32_t)(sched_random(r) % b->n) : 0;
 		for (uint32_t i = 0; i < b->n && n < limit / 2; i++, n++)
 			consider(k, b->peers[(from + i) % b->n]);
 	}
-	/* Partial Fisher-Yates: what was drawn stands at the front, so nothing is drawn twice. */
+	/* A step without a common divisor meets each server once, from a random place on. */
+	from = (uint32_t)(sched_random(r) % t->n_servers);
+	step = step_for(r, t->n_servers);
 	for (uint32_t i = 0; n < limit && i < t->n_servers; i++) {
-		uint32_t j = i + (uint32_t)(sched_random(r) % (t->n_servers - i));
-		struct sched_peer *p = t->servers[j];
+		struct sched_peer *p = t->servers[(from + (uint64_t)i * step) % t->n_servers];
 
-		t->servers[j] = t->servers[i];
-		t->servers[j]->server_slot = j + 1;
-		t->servers[i] = p;
-		p->server_slot = i + 1;
 		if (b && p->host->idc == b->idc)
 			continue;
 		consider(k, p);
@@ -391,6 +405,26 @@ keep_local(struct picking *k)
 	k->n_found = n;
 }
 
+/* Most candidates tie but for the last rule: their hashes are made four at a time, so that the processor works on all four. */
+static void
+hash_found(struct picking *k)
+{
+	unsigned i = 0;
+
+	for (; i + 4 <= k->n_found; i += 4) {
+		const char *s[4];
+		uint64_t h[4] = { k->prefix, k->prefix, k->prefix, k->prefix };
+
+		for (unsigned j = 0; j < 4; j++)
+			s[j] = k->found[i + j].peer->id;
+		while (*s[0] && *s[1] && *s[2] && *s[3])
+			for (unsigned j = 0; j < 4; j++)
+				h[j] = (h[j] ^ (unsigned char)*s[j]++) * UINT64_C(0x100000001b3);
+		for (unsigned j = 0; j < 4; j++)
+			k->found[i + j].rendezvous = fmix64(fnv(h[j], s[j]));
+	}
+}
+
 static void
 take_best(struct picking *k, unsigned limit)
 {
@@ -398,6 +432,8 @@ take_best(struct picking *k, unsigned limit)
 	unsigned n = 0;
 	bool has_anchor = false;
 
+	if (k->n_found > limit)
+		hash_found(k);
 	for (uint32_t e = 0; e < k->c->n_parents && !has_anchor; e++)
 		has_anchor = sched_is_anchor(k->c->parents[e].parent, k->c);
 	for (unsigned i = 0; i < k->n_found; i++) {

@@ -576,6 +576,7 @@ main(int argc, char **argv)
 		return 1;
 	}
 	log_set_level(LOG_WARN);
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	l.fd = fds[0];
 	l.n_hosts = hosts;
 	l.n_tasks = tasks;
