@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Usual chunk, with its header; larger pieces get a chunk of their own. */
-#define ARENA_CHUNK_BYTES 4096
+/* First chunk, with its header; larger pieces get a chunk of their own. Many arenas live long and hold little. */
+#define ARENA_CHUNK_BYTES 1024
 #define ARENA_CHUNK_MAX (256 * 1024)
 
 struct arena_chunk {

@@ -11,6 +11,8 @@
 
 /* grpc-timeout beyond this is no limit in practice: 24 days. */
 #define TIMEOUT_MAX_MS INT32_MAX
+/* Room for output that a stream keeps while it has nothing to send. */
+#define OUT_KEPT 256
 /* How much of an unknown path goes back in the answer. */
 #define PATH_SHOWN 300
 
@@ -134,6 +136,9 @@ rpc_stream_push(struct rpc_stream *s)
 		buf_consume(&s->out, (size_t)sent);
 		if (s->out.len > 0)
 			return;
+		/* Many streams are idle for long after an answer: they keep no room for the next one. */
+		if (s->out.cap > OUT_KEPT)
+			buf_free(&s->out);
 	}
 	if (s->is_ended) {
 		send_trailers(s);
@@ -500,7 +505,7 @@ keep_metadata(struct rpc_stream *s, const struct hpack_field *f, size_t n)
 	s->authority = arena_copy(&s->arena, authority.n > 0 ? authority.p : (const uint8_t *)"", authority.n);
 	if (s->authority == NULL)
 		s->authority = "";
-	s->metadata = arena_alloc(&s->arena, RPC_METADATA_MAX * sizeof(*f));
+	s->metadata = arena_alloc(&s->arena, (n < RPC_METADATA_MAX ? n : RPC_METADATA_MAX) * sizeof(*f));
 	for (size_t i = 0; s->metadata != NULL && i < n && s->n_metadata < RPC_METADATA_MAX; i++) {
 		struct hpack_field *to = &s->metadata[s->n_metadata];
 
