@@ -46,6 +46,7 @@ struct world {
 	struct http_exchange *x;
 	size_t uploaded;
 	bool wrong, paused, refuse;
+	struct conn *echo;
 };
 
 /* ---- server: counts an upload, refuses it, or echoes an upgraded connection ---- */
@@ -93,9 +94,11 @@ echo_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
 static void
 echo_close(struct conn *c, void *ctx, const struct err *e)
 {
-	(void)c;
-	(void)ctx;
+	struct world *w = ctx;
+
 	(void)e;
+	if (w->echo == c)
+		w->echo = NULL;
 }
 
 static void
@@ -107,10 +110,9 @@ handler(void *ctx, struct http_exchange *x)
 	struct h1_field upgrade[2] = {{slice_str("Upgrade"), slice_str("echo")}, {slice_str("Connection"), slice_str("upgrade")}};
 
 	if (slice_eq_str(http_exchange_path(x), "/echo") && http_exchange_request(x)->wants_upgrade) {
-		struct conn *c = http_exchange_take_conn(x, 101, upgrade, 2);
-
-		conn_set_events(c, &echo, NULL);
-		conn_resume_read(c);
+		w->echo = http_exchange_take_conn(x, 101, upgrade, 2);
+		conn_set_events(w->echo, &echo, w);
+		conn_resume_read(w->echo);
 		return;
 	}
 	if (w->refuse) {
@@ -186,6 +188,14 @@ on_writable(void *ctx)
 	http_call_write_end(c->call);
 }
 
+static void
+echo_ended(struct conn *c, void *ctx, const struct err *e)
+{
+	(void)c;
+	((struct call *)ctx)->failed = true;
+	fail_msg("%s", e->text);
+}
+
 static const struct http_events events = {on_head, on_data, on_end, on_error, on_writable};
 
 static int
@@ -213,6 +223,8 @@ teardown(void **state)
 
 	http_client_free(w->client);
 	http_server_free(w->server);
+	if (w->echo != NULL)
+		conn_abort(w->echo);
 	origin_stop(w->origin);
 	loop_free(w->loop);
 	free(w);
@@ -412,7 +424,7 @@ echoed(struct conn *conn, void *ctx, const uint8_t *p, size_t n)
 static void
 upgraded_connection_is_the_callers(void **state)
 {
-	static const struct conn_events ev = {.on_data = echoed, .on_close = echo_close};
+	static const struct conn_events ev = {.on_data = echoed, .on_close = echo_ended};
 	struct world *w = *state;
 	struct http_request q = get(w, "/echo");
 	struct h1_field f = {slice_str("Upgrade"), slice_str("echo")};

@@ -638,6 +638,7 @@ shutdown_waits_for_what_runs(void **state)
 	while (!w->drained)
 		loop_turn(w->loop, 10);
 	buf_free(&in);
+	buf_free(&none);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
