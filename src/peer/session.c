@@ -90,6 +90,7 @@ free_when_home(struct loop_later *later)
 
 	if (s->in_flight > 0 || s->source_job_count > 0)
 		return;
+	list_del(&s->link);
 	collect_free(s->collect);
 	origin_target_unref(s->target);
 	if (s->origin_failure != NULL) {
