@@ -172,7 +172,8 @@ keep(struct dns *d, const char *host, const struct addr *addrs, size_t n, uint32
 	en = xcalloc(1, sizeof(*en));
 	en->host = xstrdup(host);
 	en->n = n;
-	memcpy(en->addrs, addrs, n * sizeof(*addrs));
+	if (n > 0)
+		memcpy(en->addrs, addrs, n * sizeof(*addrs));
 	en->expires_ms = loop_now_ms(d->loop) + (int64_t)ttl_s * 1000;
 	map_put(&d->cache, slice_str(en->host), en);
 	list_add_head(&d->lru, &en->lru);
