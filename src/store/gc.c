@@ -23,7 +23,12 @@ percent_used(uint64_t available, uint64_t total)
 		return 100;
 	if (available >= total)
 		return 0;
-	return 100 - (unsigned)(available / (total / 100 + (total % 100 > 0)));
+	/* Without overflow, whatever a file system claims to have. */
+	if (total > UINT64_MAX / 128) {
+		available >>= 7;
+		total >>= 7;
+	}
+	return 100 - (unsigned)(available * 100 / total);
 }
 
 int
@@ -36,22 +41,17 @@ store_usage(struct store *s, struct store_usage *out, struct err *e)
 		return err_sys(e, errno, "free space of %s", s->dir);
 	total = (uint64_t)fs.f_blocks * fs.f_frsize;
 	available = (uint64_t)fs.f_bavail * fs.f_frsize;
-	available = available > s->reserved ? available - s->reserved : 0;
+	if (s->o.capacity > 0) {
+		/* A budget that the file system cannot pay is cut to what it can; files of others are not ours to make room for. */
+		total = available < UINT64_MAX - s->used ? s->used + available : UINT64_MAX;
+		total = s->o.capacity < total ? s->o.capacity : total;
+		available = total > taken ? total - taken : 0;
+	} else {
+		available = available > s->reserved ? available - s->reserved : 0;
+	}
 	out->total = total;
 	out->available = available;
 	out->percent = percent_used(available, total);
-	if (s->o.capacity > 0) {
-		uint64_t rest = s->o.capacity > taken ? s->o.capacity - taken : 0;
-		unsigned percent = percent_used(rest, s->o.capacity);
-
-		/* The stricter of the two counts. */
-		if (rest < available)
-			out->available = rest;
-		if (percent >= out->percent) {
-			out->percent = percent;
-			out->total = s->o.capacity;
-		}
-	}
 	out->used = s->used;
 	out->reserved = s->reserved;
 	for (int kind = 0; kind < STORE_KINDS; kind++)
@@ -221,7 +221,7 @@ evict(struct pass *in)
 		return;
 	/* A goal once set is followed to its end, over as many passes as it takes. */
 	if (s->gc_goal == 0 && l->high_percent > 0 && u.percent >= l->high_percent && u.percent > l->low_percent)
-		s->gc_goal = u.total / 100 * (u.percent - l->low_percent);
+		s->gc_goal = u.total / 100 * (u.percent - l->low_percent) + u.total % 100 * (u.percent - l->low_percent) / 100;
 	if (s->gc_demand > s->gc_goal)
 		s->gc_goal = s->gc_demand;
 	s->gc_demand = 0;

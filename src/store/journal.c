@@ -32,7 +32,7 @@ journal_error(const struct store_task *t, const char *what, struct err *e)
 struct replay {
 	struct store_task *t;
 	uint32_t covered;       /* records below this are on stable storage */
-	bool trust_all;
+	bool trust_all;         /* loaded before in this run, and not in doubt */
 	bool is_counting;       /* first walk: only finds the end and `covered` */
 };
 
@@ -147,7 +147,7 @@ int
 store_journal_load(struct store_task *t, struct err *e)
 {
 	struct store *s = t->store;
-	struct replay in = { .t = t, .trust_all = t->is_trusted || s->was_clean, .covered = t->is_synced ? UINT32_MAX : 0 };
+	struct replay in = { .t = t, .trust_all = t->is_trusted, .covered = t->is_synced ? UINT32_MAX : 0 };
 	char name[STORE_NAME_MAX];
 	int fd, rc;
 

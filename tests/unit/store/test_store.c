@@ -2,6 +2,24 @@
 
 static const uint64_t sizes[] = { 0, 1, PIECE - 1, PIECE, PIECE + 1, 10 * PIECE + 5 };
 
+/* The only one with real syncs: they are slow. */
+static void
+real_syncs_are_taken(void **state)
+{
+	struct store_options o = test_options();
+	struct store *s;
+
+	(void)state;
+	o.sys = NULL;
+	s = test_open_with(&o);
+	test_download(s, 1, PIECE);
+	assert_true(store_task_find(s, STORE_STANDARD, test_id(1))->is_synced);
+	store_close(s);
+	s = test_open();
+	test_expect_whole(s, 1, PIECE);
+	store_close(s);
+}
+
 static void
 finished_tasks_survive_a_reopen(void **state)
 {
@@ -448,6 +466,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		WITH_DIR(real_syncs_are_taken),
 		WITH_DIR(finished_tasks_survive_a_reopen),
 		WITH_DIR(partial_task_resumes_with_what_it_had),
 		WITH_DIR(details_survive_a_reopen),
