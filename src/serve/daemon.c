@@ -63,6 +63,8 @@ struct daemon {
 	unsigned draining;              /* servers that still have work */
 	atomic_uint stops;
 	struct loop_msg stop_msg;
+	atomic_bool is_reloading;       /* reload_msg is on its way */
+	struct loop_msg reload_msg;
 };
 
 /* ---- store ---- */
@@ -341,6 +343,7 @@ start_workers(struct daemon *d, struct err *e)
 /* ---- life ---- */
 
 static void stop_now(struct loop_msg *msg);
+static void reload_now(struct loop_msg *msg);
 
 static void
 set_services(struct daemon *d, const struct addr *pieces)
@@ -366,6 +369,8 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	d->parts.started_ms = clock_mono_ms();
 	atomic_init(&d->stops, 0);
 	d->stop_msg.run = stop_now;
+	atomic_init(&d->is_reloading, false);
+	d->reload_msg.run = reload_now;
 	host_id_make(d->host_id, c->host.ip, c->host.hostname, c->seed_peer.enable);
 	d->parts.loop = loop_new("control", e);
 	if (d->parts.loop == NULL || load_tls(d, e) < 0)
@@ -476,6 +481,26 @@ daemon_stop(struct daemon *d)
 		loop_stop(d->parts.loop);
 		break;
 	}
+}
+
+static void
+reload_now(struct loop_msg *msg)
+{
+	struct daemon *d = CONTAINER_OF(msg, struct daemon, reload_msg);
+	struct err e;
+
+	atomic_store(&d->is_reloading, false);
+	if (log_reopen(&e) < 0)
+		log_error("%s", e.text);
+	else
+		log_info("log reopened");
+}
+
+void
+daemon_reload(struct daemon *d)
+{
+	if (!atomic_exchange(&d->is_reloading, true))
+		loop_post(d->parts.loop, &d->reload_msg);
 }
 
 void

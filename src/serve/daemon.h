@@ -29,7 +29,8 @@ struct daemon *daemon_start(const struct daemon_options *o, struct err *e);
 void daemon_run(struct daemon *d);
 /* Orderly end; a second call ends at once. Safe in a signal handler and from any thread. */
 void daemon_stop(struct daemon *d);
-/* SIGHUP: reopens the log. Safe in a signal handler. */
+/* Opens the log file again (SIGHUP). Safe in a signal handler and from any thread. */
+void daemon_reload(struct daemon *d);
 void daemon_free(struct daemon *d);
 
 /* What the status pages look at. */
