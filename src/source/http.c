@@ -19,6 +19,7 @@
 enum step {
 	STAT_PROBE,     /* GET bytes=0-0 */
 	STAT_HEAD,      /* HEAD, while the probe's answer waits when it may still be used */
+	STAT_DRAIN,     /* the probe has answered; its one byte is read so that the connection can be used again */
 	STAT_WHOLE,     /* GET without a range */
 	STAT_KEPT,      /* the caller reads the body of the stat */
 	GET_FIRST, GET_RESUMED,
@@ -216,13 +217,14 @@ stat_partial_answer(struct http_op *h, const struct h1 *head)
 		return;
 	}
 	response_of(op, head, &r);
-	drop_fetch(&h->fetch);
 	if (is_read && cr.has_total) {
 		set_length(&r, cr.total, &op->mem);
 		r.supports_range = true;
-		stat_without_body(h, &r);
+		h->waiting_response = r;
+		h->step = STAT_DRAIN;
 		return;
 	}
+	drop_fetch(&h->fetch);
 	/* Ranges work, by the look of it, but how long the whole is only a HEAD may tell. */
 	h->head_was_asked = true;
 	r.supports_range = is_read;
@@ -496,7 +498,14 @@ on_data(void *ctx, const void *p, size_t n)
 	struct source_op *op = h->op;
 	const uint8_t *from = p;
 
-	/* One byte of a HEAD's or probe's answer that is about to be dropped never comes here: those fetches are discarded. */
+	if (h->step == STAT_DRAIN) {
+		h->got += n;
+		if (h->got > FETCH_DRAIN_MAX) {
+			drop_fetch(&h->fetch);
+			stat_without_body(h, &h->waiting_response);
+		}
+		return;
+	}
 	if (h->skip > 0) {
 		size_t drop = h->skip < n ? (size_t)h->skip : n;
 
@@ -521,7 +530,9 @@ on_end(void *ctx)
 	struct http_op *h = ctx;
 
 	h->fetch = NULL;
-	if (h->has_want && h->got < h->want)
+	if (h->step == STAT_DRAIN)
+		stat_without_body(h, &h->waiting_response);
+	else if (h->has_want && h->got < h->want)
 		body_broke(h, NULL);
 	else
 		source_op_end(h->op);
@@ -535,6 +546,9 @@ on_error(void *ctx, const struct source_error *e)
 	h->fetch = NULL;
 	if (h->step == STAT_HEAD) {
 		stat_without_head(h);
+	} else if (h->step == STAT_DRAIN) {
+		/* The answer was there; only the connection is lost. */
+		stat_without_body(h, &h->waiting_response);
 	} else if (h->op->has_responded && (e->is_temporary || e->failure == SOURCE_PROTOCOL)) {
 		body_broke(h, e);
 	} else {
@@ -598,7 +612,7 @@ http_pause_changed(struct source_op *op)
 {
 	struct http_op *h = op->impl;
 
-	if (h->fetch == NULL || h->step == STAT_PROBE || h->step == STAT_HEAD || h->step == STAT_WHOLE)
+	if (h->fetch == NULL || h->step == STAT_PROBE || h->step == STAT_HEAD || h->step == STAT_DRAIN || h->step == STAT_WHOLE)
 		return;
 	if (op->is_paused)
 		fetch_pause(h->fetch);
