@@ -15,11 +15,13 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/conn.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/os/sockopt.h"
 #include "net/rpc_client.h"
 #include "net/rpc_server.h"
+#include "net/tls.h"
 #include "proto/health.h"
 #include "wire/h2.h"
 #include "wire/pb.h"
@@ -39,6 +41,8 @@ struct world {
 	struct rpc_channel *channel;
 	char path[108];
 	bool refuse;
+	struct tls_config *server_tls;
+	struct loop *far;
 	/* server side */
 	struct rpc_stream *silent;
 	int cancels;
@@ -191,7 +195,7 @@ on_accept(void *ctx, int fd, const struct addr *peer)
 	struct world *w = ctx;
 
 	(void)peer;
-	rpc_server_serve(w->server, fd, NULL, slice_make(NULL, 0));
+	rpc_server_serve(w->server, fd, w->server_tls, slice_make(NULL, 0));
 }
 
 static int
@@ -681,6 +685,142 @@ garbage_ends_that_connection_alone(void **state)
 }
 
 static void
+calls_go_through_tls_with_certificates_on_both_sides(void **state)
+{
+	static const char *const alpn[] = {"h2", NULL};
+	struct world *w = *state;
+	struct tls_client_opts to = {.ca_file = "tests/vectors/tls/ca.crt", .cert_file = "tests/vectors/tls/client.crt",
+		.key_file = "tests/vectors/tls/client.key", .alpn = alpn, .require_alpn = true};
+	struct tls_server_opts so = {.cert_file = "tests/vectors/tls/server.crt", .key_file = "tests/vectors/tls/server.key",
+		.client_ca_file = "tests/vectors/tls/ca.crt", .alpn = alpn, .require_alpn = true};
+	struct rpc_channel_opts co = {0};
+	struct listener *listener;
+	struct addr any;
+	struct err e;
+
+	w->server_tls = tls_server_new(&so, &e);
+	assert_non_null(w->server_tls);
+	addr_parse(&any, "127.0.0.1:0", &e);
+	listener = listener_tcp(w->loop, &any, on_accept, w, &e);
+	rpc_channel_free(w->channel);
+	co.addr = *listener_addr(listener);
+	co.tls = tls_client_new(&to, &e);
+	assert_non_null(co.tls);
+	w->channel = rpc_channel_new(w->loop, &co);
+	unary(w, "", NULL);
+	if (w->code != ERR_OK)
+		fail_msg("%s", w->message);
+	assert_string_equal(w->authority, rpc_channel_target(w->channel));
+	w->huge = xcalloc(1, BIG_BYTES);
+	start(w, HUGE_ANSWER, &part_events, NULL);
+	run(w);
+	assert_int_equal(w->bytes, BIG_BYTES);
+	tls_config_unref(co.tls);
+	tls_config_unref(w->server_tls);
+	listener_free(listener);
+}
+
+static void
+on_looked_close(struct conn *c, void *ctx, const struct err *e)
+{
+	(void)c;
+	(void)ctx;
+	(void)e;
+}
+
+/* What a port for several protocols does: looks, then hands on. */
+static size_t
+on_look(struct conn *c, void *ctx, const uint8_t *p, size_t n)
+{
+	struct world *w = ctx;
+
+	if (n >= 3 && memcmp(p, "PRI", 3) == 0)
+		rpc_server_serve_conn(w->server, c);
+	return 0;
+}
+
+static void
+on_accept_looking(void *ctx, int fd, const struct addr *peer)
+{
+	static const struct conn_events looking = {.on_data = on_look, .on_close = on_looked_close};
+	static const struct conn_opts none;
+	struct world *w = ctx;
+
+	(void)peer;
+	conn_adopt(w->loop, fd, &none, &looking, w);
+}
+
+static void
+a_connection_looked_at_first_is_served(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+
+	listener_free(w->listener);
+	w->listener = listener_unix(w->loop, w->path, 0600, (gid_t)-1, on_accept_looking, w, &e);
+	unary(w, "", NULL);
+	assert_int_equal(w->code, ERR_OK);
+	assert_true(w->saw_cred);
+}
+
+/* The server in a loop of its own, as the daemon has it. */
+struct far_accept {
+	struct loop_msg msg;
+	struct world *w;
+	int fd;
+};
+
+static void
+on_far(struct loop_msg *msg)
+{
+	struct far_accept *f = CONTAINER_OF(msg, struct far_accept, msg);
+
+	rpc_server_serve(f->w->server, f->fd, NULL, slice_make(NULL, 0));
+	free(f);
+}
+
+static void
+on_accept_for_another_loop(void *ctx, int fd, const struct addr *peer)
+{
+	struct far_accept *f = xcalloc(1, sizeof(*f));
+
+	(void)peer;
+	f->w = ctx;
+	f->fd = fd;
+	f->msg.run = on_far;
+	loop_post(f->w->far, &f->msg);
+}
+
+static void
+a_connection_is_accepted_in_one_loop_and_served_in_another(void **state)
+{
+	struct world *w = *state;
+	struct rpc_server_opts so = {.name = "far"};
+	struct rpc_server *near = w->server;
+	int64_t begun;
+	int n = 1000;
+	struct err e;
+
+	listener_free(w->listener);
+	w->far = loop_new("far", &e);
+	w->server = rpc_server_new(w->far, &so);
+	rpc_server_add(w->server, table, COUNT, w);
+	w->listener = listener_unix(w->loop, w->path, 0600, (gid_t)-1, on_accept_for_another_loop, w, &e);
+	assert_int_equal(loop_thread_start(w->far, &e), 0);
+	unary(w, "", NULL);
+	assert_int_equal(w->code, ERR_OK);
+	begun = clock_mono_ns();
+	for (int i = 0; i < n; i++)
+		unary(w, "", NULL);
+	print_message("unary call over a unix socket, one thread each: %.1f us\n", (double)(clock_mono_ns() - begun) / 1000 / n);
+	loop_stop(w->far);
+	loop_thread_join(w->far);
+	rpc_server_free(w->server);
+	loop_free(w->far);
+	w->server = near;
+}
+
+static void
 unary_round_trip_time(void **state)
 {
 	struct world *w = *state;
@@ -720,6 +860,9 @@ main(void)
 		T(more_calls_than_streams_wait_their_turn),
 		T(a_released_channel_goes_when_its_last_call_has_ended),
 		T(garbage_ends_that_connection_alone),
+		T(calls_go_through_tls_with_certificates_on_both_sides),
+		T(a_connection_looked_at_first_is_served),
+		T(a_connection_is_accepted_in_one_loop_and_served_in_another),
 		T(unary_round_trip_time),
 	};
 
