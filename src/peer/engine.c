@@ -15,6 +15,7 @@ engine_new(const struct engine_options *o)
 
 	g->o = *o;
 	map_init(&g->tasks);
+	stats_labels_init(&g->labels);
 	limit_init(&g->download, o->config->download.bandwidth_limit);
 	limit_init(&g->source, o->config->download.back_to_source_bandwidth_limit);
 	limit_init(&g->prefetch, o->config->proxy.prefetch_bandwidth_limit);
@@ -46,5 +47,6 @@ engine_free(struct engine *g)
 		return;
 	parent_channels_free(g->channels);
 	map_free(&g->tasks);
+	stats_labels_free(&g->labels);
 	free(g);
 }

@@ -10,6 +10,7 @@
 
 #include "base/map.h"
 #include "peer/limit.h"
+#include "peer/stats.h"
 #include "store/store.h"
 
 struct cluster;
@@ -29,7 +30,12 @@ struct engine_metrics {
 	uint64_t download_started, download_failed, download_finished;
 	uint64_t backend_started, backend_failed, backend_finished;
 	uint64_t prefetch_started, prefetch_failed;
-	uint64_t pieces[3], bytes[3];           /* pieces that callers got: from the source, from peers, from the store */
+	/* From the source and from peers: what was transferred, once however many wanted it. From the store: what callers got of it. */
+	uint64_t pieces[3], bytes[3];
+	uint64_t seed_bytes;                    /* of those from peers: from seed peers */
+	uint64_t download_blocked;              /* refused by the block list */
+	struct stats_histogram piece_duration[3];
+	struct stats_histogram download_duration[STATS_SIZE_LEVELS];    /* successful downloads */
 	uint64_t piece_failed;                  /* transfers from parents that failed */
 	uint64_t parent_lied;                   /* of those: wrong bytes */
 	uint64_t register_failed;               /* conversations with a scheduler that ended in an error */
@@ -52,6 +58,7 @@ struct engine {
 	struct parent_channels *channels;
 	struct limit download, source, prefetch;
 	struct engine_metrics metrics;
+	struct stats_labels labels;     /* downloads by tag, application, priority */
 	bool is_draining;
 };
 

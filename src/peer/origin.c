@@ -316,6 +316,19 @@ job_is_complete(const struct origin_job *job)
 	    (job->content_length != UINT64_MAX && (uint64_t)job->number * job->piece_length >= job->content_length);
 }
 
+/* The last wanted piece is there. At the end of the answer its connection is worth keeping: on_end follows at once. */
+static void
+job_complete(struct origin_job *job, size_t rest)
+{
+	bool is_at_end = job->use_range || (uint64_t)job->number * job->piece_length >= job->content_length;
+
+	job->is_complete = true;
+	if (is_at_end && rest == 0)
+		return;
+	source_cancel(job->op);
+	job_finish(job);
+}
+
 static void
 job_on_response(void *ctx, const struct source_response *r)
 {
@@ -355,8 +368,7 @@ job_on_data(void *ctx, const void *data, size_t n)
 		if (job->skip == 0 && job->sink.done == job->sink.length) {
 			job_end_piece(job);
 			if (job_is_complete(job)) {
-				source_cancel(job->op);
-				job_finish(job);
+				job_complete(job, n);
 				return;
 			}
 			job_begin_piece(job);
@@ -373,6 +385,10 @@ job_on_end(void *ctx)
 {
 	struct origin_job *job = ctx;
 
+	if (job->is_complete) {
+		job_finish(job);
+		return;
+	}
 	if (job->content_length == UINT64_MAX) {
 		job_end_piece(job);
 	} else {
@@ -389,8 +405,10 @@ job_on_error(void *ctx, const struct source_error *e)
 {
 	struct origin_job *job = ctx;
 
-	job->has_failed = true;
-	copy_error(&job->error, e);
+	if (!job->is_complete) {
+		job->has_failed = true;
+		copy_error(&job->error, e);
+	}
 	job_finish(job);
 }
 

@@ -109,6 +109,7 @@ struct origin_job {
 	uint64_t skip;                  /* bytes to drop before it */
 	int64_t piece_started_ns, piece_started_mono;
 	bool has_disk_error;
+	bool is_complete;               /* all wanted pieces are on file; the end of the answer is awaited */
 	struct loop_timer wait_timer, cancel_timer;
 };
 

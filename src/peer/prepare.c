@@ -91,8 +91,10 @@ stream_on_piece(struct origin_job *job, const struct origin_piece *p)
 	/* The last, shorter piece fits only once the length is known. */
 	if (p->length < job->piece_length && store_task_set_length(t->store, p->offset + p->length, &e) < 0)
 		goto fail;
-	if (store_piece_finish(t->store, &piece, &e) == 0)
+	if (store_piece_finish(t->store, &piece, &e) == 0) {
+		task_count_piece(t, &piece);
 		return;
+	}
 fail:
 	log_error("piece cannot be kept task=%s piece=%u error=\"%s\"", t->id, (unsigned)p->number, e.text);
 	origin_cancel(job);

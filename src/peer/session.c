@@ -228,6 +228,8 @@ transfer_is_done(struct fetch_job *job)
 		};
 
 		set_window(s, job->cost_ns);
+		if (x->parent->peer->host != NULL && x->parent->peer->host->type != 0)
+			engine_of(s)->metrics.seed_bytes += p.length;
 		if (task_piece_done(t, &p, &e) < 0 && s->phase != SESSION_OVER)
 			fail(s, &e, NULL);
 	} else {

@@ -90,6 +90,8 @@ caller_free(struct task_caller *c)
 
 	list_del(&c->link);
 	t->caller_count--;
+	if (c->series != NULL)
+		c->series->running--;
 	loop_timer_clear(t->engine->o.loop, &c->deadline);
 	loop_defer_clear(&c->later);
 	free(c->emitted);
@@ -115,20 +117,32 @@ drop_work(struct task_caller *c)
 	c->metadata = NULL;
 }
 
+static void
+count_end(struct task_caller *c, bool is_good)
+{
+	struct engine_metrics *m = &engine_of(c)->metrics;
+
+	if (!is_good) {
+		m->download_failed++;
+		if (c->series != NULL)
+			c->series->failed++;
+		return;
+	}
+	m->download_finished++;
+	stats_observe(&m->download_duration[stats_size_level(c->has_range ? c->range.length : c->task->store->content_length)],
+	    (clock_wall_ns() - c->asked_at) / 1000000);
+}
+
 /* Tells the end and frees. */
 static void
 caller_end(struct task_caller *c, const struct err *err, const struct origin_error *origin)
 {
 	struct task_end end = {.err = err, .origin = origin};
-	struct engine_metrics *m = &engine_of(c)->metrics;
 
 	c->is_over = true;
 	c->session = NULL;
 	drop_work(c);
-	if (err == NULL)
-		m->download_finished++;
-	else
-		m->download_failed++;
+	count_end(c, err == NULL);
 	c->events->on_end(c->ctx, &end);
 	caller_free(c);
 }
@@ -165,8 +179,11 @@ caller_emit(struct task_caller *c, const struct store_piece *p, enum task_traffi
 		return;
 	bit_set(c->emitted, p->number);
 	c->missing--;
-	m->pieces[traffic]++;
-	m->bytes[traffic] += p->length;
+	if (traffic == TASK_LOCAL_PEER) {
+		m->pieces[traffic]++;
+		m->bytes[traffic] += p->length;
+		stats_observe(&m->piece_duration[traffic], 0);
+	}
 	c->events->on_piece(c->ctx, p, traffic);
 }
 
@@ -235,6 +252,9 @@ caller_run(struct task_caller *c)
 	struct err err = {0};
 
 	store_task_touch(t->store, clock_wall_ns());
+	c->series = stats_labels_get(&t->engine->labels, c->download.tag, c->download.application, c->download.priority);
+	c->series->started++;
+	c->series->running++;
 	if (caller_find_range(c, &err) < 0 ||
 	    piece_span_of(t->store->content_length, t->store->piece_length, c->has_range ? &c->range : NULL, &c->span, &err) < 0 ||
 	    output_check(t, c, &err) < 0) {
@@ -441,6 +461,17 @@ finish_if_whole(struct task *t)
 		log_info("task finished task=%s length=%llu", t->id, (unsigned long long)t->store->content_length);
 }
 
+void
+task_count_piece(struct task *t, const struct store_piece *p)
+{
+	struct engine_metrics *m = &t->engine->metrics;
+	enum task_traffic traffic = p->traffic_type == STORE_FROM_PEER ? TASK_REMOTE_PEER : TASK_BACK_TO_SOURCE;
+
+	m->pieces[traffic]++;
+	m->bytes[traffic] += p->length;
+	stats_observe(&m->piece_duration[traffic], (int64_t)(p->cost_ns / 1000000));
+}
+
 int
 task_piece_done(struct task *t, const struct store_piece *p, struct err *e)
 {
@@ -449,6 +480,7 @@ task_piece_done(struct task *t, const struct store_piece *p, struct err *e)
 	bit_clear(t->in_flight, p->number);
 	if (store_piece_finish(t->store, p, e) < 0)
 		return -1;
+	task_count_piece(t, p);
 	finish_if_whole(t);
 	LIST_EACH(it, next, &t->watchers) {
 		struct task_watch *w = CONTAINER_OF(it, struct task_watch, link);

@@ -28,6 +28,7 @@ struct origin_target;
 struct output_job;
 struct session;
 struct session_metadata;
+struct stats_series;
 struct store_file;
 
 /* Numbers of common.v2.TrafficType. */
@@ -89,6 +90,7 @@ struct task_caller {
 	uid_t uid;
 	gid_t gid;
 	int64_t asked_at;               /* wall ns */
+	struct stats_series *series;    /* where it is counted, once the task is prepared */
 	bool has_started, is_over, was_finished;
 	bool has_range;
 	struct byte_range range;
@@ -171,6 +173,8 @@ bool task_claim(struct task *t, uint32_t n);
 void task_unclaim(struct task *t, uint32_t n);
 /* The bytes of a claimed piece are on file: journals it and tells callers, sessions and watchers. -1: the store refused. */
 int task_piece_done(struct task *t, const struct store_piece *p, struct err *e);
+/* Counts a piece that was transferred, by store_piece.traffic_type. */
+void task_count_piece(struct task *t, const struct store_piece *p);
 /* A session is over: err NULL, or why its callers cannot have their pieces. */
 void task_session_ended(struct task *t, struct session *s, const struct err *err, const struct origin_error *origin);
 /* The process stops: ends all that works on it, its callers with UNAVAILABLE. */
