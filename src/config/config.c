@@ -67,6 +67,7 @@ static void
 apply_tree(struct schema_walk *w, const struct yaml_node *root, struct config *c, bool *has_seed_type)
 {
 	const struct yaml_node *seed;
+	const struct yaml_node *type;
 
 	if (root->style == YAML_EMPTY)
 		return;
@@ -80,7 +81,8 @@ apply_tree(struct schema_walk *w, const struct yaml_node *root, struct config *c
 	if (seed == NULL || seed->kind != YAML_MAPPING)
 		return;
 	/* A section without a type makes a super seed. */
-	*has_seed_type |= yaml_get(seed, "type") != NULL;
+	type = yaml_get(seed, "type");
+	*has_seed_type |= type && type->type != YAML_NULL;
 	if (!*has_seed_type)
 		c->seed_peer.type = CONFIG_SEED_SUPER;
 }
