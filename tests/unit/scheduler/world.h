@@ -241,7 +241,7 @@ reg_at(struct world *w, const char *host_id, const char *task_id, const char *pe
 	r.peer_id = slice_str(peer_id);
 	r.download = &w->download;
 	r.is_live = w->is_live;
-	snprintf(s->id, sizeof s->id, "%s", peer_id);
+	snprintf(s->id, sizeof s->id, "%.100s", peer_id);
 	w->streams[w->n_streams++] = s;
 	assert_true(w->n_streams < COUNT_OF(w->streams));
 	if (sched_register(&w->core, &r, s, &s->peer, e ? e : &mine) < 0) {
