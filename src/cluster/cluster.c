@@ -129,6 +129,8 @@ cluster_scheduler_next(struct cluster *c, size_t *at)
 
 /* ---- announcing ---- */
 
+static void check(struct scheduler_peer *p);
+
 static void
 on_announced(void *ctx, const void *answer, const struct rpc_status *st)
 {
@@ -136,11 +138,14 @@ on_announced(void *ctx, const void *answer, const struct rpc_status *st)
 
 	(void)answer;
 	p->announce = NULL;
-	if (st->code != ERR_OK)
-		log_warn("announcing this host failed scheduler=%s error=\"%s\"", p->text, st->message);
-	else if (!p->is_announced)
-		log_info("announced to scheduler=%s host=%s", p->text, p->cluster->id);
 	p->is_announced = st->code == ERR_OK;
+	if (st->code == ERR_OK) {
+		log_debug("announced to scheduler=%s host=%s", p->text, p->cluster->id);
+		return;
+	}
+	log_warn("announcing this host failed scheduler=%s error=\"%s\"", p->text, st->message);
+	/* The health check tells whether it is gone, and when it is back. */
+	check(p);
 }
 
 static void

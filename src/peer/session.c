@@ -332,8 +332,9 @@ parents_are_stalled(void *ctx)
 	reschedule(ctx, "parents have nothing new");
 }
 
-static void
-step_parents(struct session *s)
+/* Starts what can be started; -1 when that ended the session. */
+static int
+ask_parents(struct session *s)
 {
 	uint32_t n;
 
@@ -341,10 +342,18 @@ step_parents(struct session *s)
 		struct parent *p = parent_pick(s->collect, &n);
 
 		if (p == NULL)
-			break;
+			return 0;
 		if (start_transfer(s, p, n) < 0)
-			return;
+			return -1;
 	}
+	return 0;
+}
+
+static void
+step_parents(struct session *s)
+{
+	if (ask_parents(s) < 0)
+		return;
 	if (s->in_flight > 0) {
 		loop_timer_clear(loop_of(s), &s->stall);
 		return;
@@ -354,7 +363,7 @@ step_parents(struct session *s)
 	if (!collect_is_open(s->collect))
 		reschedule(s, "no parent is left");
 	else if (!loop_timer_is_set(&s->stall) && !has_steady_parent(s))
-		loop_timer_set(loop_of(s), &s->stall, SESSION_STALL_MS, parents_are_stalled, s);
+		loop_timer_set(loop_of(s), &s->stall, s->announce != NULL ? SESSION_STALL_MS : SESSION_LOST_STALL_MS, parents_are_stalled, s);
 }
 
 void
@@ -462,16 +471,21 @@ on_announce_end(void *ctx, const struct err *err)
 		s->failure = *err;
 		log_warn("conversation with the scheduler broke off task=%s peer=%s error=\"%s\"", s->task->id, s->peer_id, err->text);
 	}
-	if (s->phase == SESSION_SOURCE || (s->phase == SESSION_PARENTS && (s->in_flight > 0 || collect_is_open(s->collect))))
+	if (err != NULL && (err->code == ERR_NOT_FOUND || err->code == ERR_UNAVAILABLE))
+		cluster_announce_soon(engine_of(s)->o.cluster);
+	if (s->phase == SESSION_SOURCE)
 		return;
+	if (s->phase == SESSION_PARENTS && (s->in_flight > 0 || collect_is_open(s->collect))) {
+		loop_timer_clear(loop_of(s), &s->stall);
+		session_kick(s);
+		return;
+	}
 	n = err == NULL ? 0 : strlen(err->text);
 	if (err != NULL && err->code == ERR_FAILED_PRECONDITION && n >= 12 && strcmp(err->text + n - 12, "is forbidden") == 0) {
 		err_set(&forbidden, ERR_PERMISSION_DENIED, "%s", err->text);
 		fail(s, &forbidden, NULL);
 		return;
 	}
-	if (err != NULL && err->code == ERR_NOT_FOUND)
-		cluster_announce_soon(engine_of(s)->o.cluster);
 	if (err != NULL && s->registers < SESSION_REGISTERS_MAX && (err->code == ERR_NOT_FOUND || (err->code == ERR_UNAVAILABLE &&
 	    (!session_may_use_source(s) || s->phase == SESSION_PARENTS)))) {
 		loop_timer_set(loop_of(s), &s->retry, SESSION_RETRY_MS, register_again, s);
@@ -590,7 +604,9 @@ step(struct session *s)
 		break;
 	case SESSION_SOURCE:
 	case SESSION_DIRECT:
-		session_source_kick(s);
+		/* Parents of an earlier round still give what they have. */
+		if (s->collect == NULL || ask_parents(s) == 0)
+			session_source_kick(s);
 		break;
 	case SESSION_REGISTERING:
 	case SESSION_OVER:
