@@ -183,6 +183,10 @@ end_of_value(struct yaml_parser *y, struct yaml_node *node, const char *what)
 	if (node == NULL)
 		return NULL;
 	yaml_skip_blanks(y);
+	/* Right behind a quote or bracket a comment needs no blank: the reference takes it, so files may have it. */
+	if (yaml_peek(y, 0) == '#')
+		while (y->pos < y->n && !yaml_is_break(yaml_peek(y, 0)))
+			y->pos++;
 	if (yaml_at_line_end(y))
 		return node;
 	if (yaml_peek(y, 0) == ':' && yaml_is_end(yaml_peek(y, 1)))

@@ -1,6 +1,7 @@
 /*
  * YAML scalars: quoting, escapes, folding, block scalars, and what an unquoted text means.
  */
+#include <limits.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -445,7 +446,7 @@ read_block_header(struct yaml_parser *y, struct block_header *h)
 	return -1;
 }
 
-/* Column of the first line that is not blank, looked up without moving. */
+/* Column of the first line that is not blank, looked up without moving; with nothing but blank lines up to the end, past them all. */
 static int
 find_indent(const struct yaml_parser *y, int parent)
 {
@@ -455,7 +456,9 @@ find_indent(const struct yaml_parser *y, int parent)
 	for (; at < y->n && (y->p[at] == ' ' || yaml_is_break(y->p[at])); at++)
 		if (yaml_is_break(y->p[at]))
 			start = at + 1;
-	return at < y->n && (int)(at - start) > parent ? (int)(at - start) : parent + 1;
+	if (at == y->n)
+		return INT_MAX;
+	return (int)(at - start) > parent ? (int)(at - start) : parent + 1;
 }
 
 struct yaml_node *

@@ -181,6 +181,7 @@ quoted_scalars(void **state)
 	reads("a: 'b  \n  c'", "{a=b c}");
 	reads("a: ''\nb: \"\"", "{a= b=}");
 	reads("a: 'x: y # z'", "{a=x: y # z}");
+	reads("a: 'x'#c\nb: [d]#e\n", "{a=x b=[d]}");
 }
 
 static void
@@ -197,6 +198,8 @@ block_scalars(void **state)
 	reads("- |\n x\n- y", "[x\n y]");
 	reads("a: |\nb: c", "{a= b=c}");
 	reads("a: |\n  x", "{a=x}");
+	reads("a: | \n   \n", "{a=}");
+	reads(">-\n    ", "");
 }
 
 static void
@@ -267,7 +270,6 @@ syntax_errors_say_what_and_where(void **state)
 	refuses("a: {b: c", "missing \"}\" for \"{\" at line 1");
 	refuses("a: [a-z]+x", "1:9: unexpected text after \"]\"; quote the value");
 	refuses("a: 'b'c", "unexpected text after the closing quote");
-	refuses("a: 'b'#c", "unexpected text after the closing quote");
 	refuses("a: @x", "cannot start with \"@\"");
 	refuses("a: %x", "cannot start with \"%\"");
 	refuses("a: `x", "cannot start with");
