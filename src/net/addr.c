@@ -73,7 +73,8 @@ addr_from_unix(struct addr *a, const char *path, struct err *e)
 	if (n == 0)
 		return err_set(e, ERR_INVALID_ARGUMENT, "unix socket: empty path");
 	if (n >= sizeof(a->u.un.sun_path))
-		return err_set(e, ERR_INVALID_ARGUMENT, "unix socket %s: path longer than %zu bytes", path, sizeof(a->u.un.sun_path) - 1);
+		return err_set(e, ERR_INVALID_ARGUMENT, "unix socket %s: path longer than %zu bytes", path,
+		    sizeof(a->u.un.sun_path) - 1);
 	a->u.un.sun_family = AF_UNIX;
 	memcpy(a->u.un.sun_path, path, n + 1);
 	a->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1);
@@ -244,7 +245,8 @@ bool
 addr_eq(const struct addr *a, const struct addr *b)
 {
 	if (addr_family(a) == AF_UNIX || addr_family(b) == AF_UNIX)
-		return addr_family(a) == addr_family(b) && strncmp(a->u.un.sun_path, b->u.un.sun_path, sizeof(a->u.un.sun_path)) == 0;
+		return addr_family(a) == addr_family(b) &&
+		    strncmp(a->u.un.sun_path, b->u.un.sun_path, sizeof(a->u.un.sun_path)) == 0;
 	return addr_ip_eq(a, b) && addr_port(a) == addr_port(b);
 }
 

@@ -94,7 +94,8 @@ conn_connect(struct loop *loop, const struct conn_opts *o, const struct conn_eve
 	if (o->addr.len > 0) {
 		addr_format(&o->addr, c->peer_text);
 	} else if (o->host != NULL) {
-		c->target = xasprintf(strchr(o->host, ':') != NULL && o->host[0] != '[' ? "[%s]:%u" : "%s:%u", o->host, (unsigned)o->port);
+		c->target = xasprintf(strchr(o->host, ':') != NULL && o->host[0] != '[' ? "[%s]:%u" : "%s:%u", o->host,
+		    (unsigned)o->port);
 		if (c->tls_config != NULL && c->tls_name == NULL)
 			c->tls_name = xstrdup(o->host);
 	}

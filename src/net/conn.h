@@ -44,8 +44,8 @@ struct conn_events {
 	 * with more behind it when more arrives or after conn_resume_read. p is the loop's receive buffer or the
 	 * connection's own, valid in this call. */
 	size_t (*on_data)(struct conn *c, void *ctx, const uint8_t *p, size_t n);
-	/* The peer sends no more (FIN; with TLS close_notify). Writing still works without TLS. NULL: the connection ends with on_close.
-	 * Untaken bytes are lost to a parser that did not take them before. */
+	/* The peer sends no more (FIN; with TLS close_notify). Writing still works without TLS. NULL: the connection ends with
+	 * on_close. Untaken bytes are lost to a parser that did not take them before. */
 	void (*on_eof)(struct conn *c, void *ctx);
 	/* All that conn_write queued is with the kernel. Optional. */
 	void (*on_drain)(struct conn *c, void *ctx);

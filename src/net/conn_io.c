@@ -121,7 +121,8 @@ next_deadline(const struct conn *c, struct err *e)
 			NEAREST((c->last_in_ms > c->last_out_ms ? c->last_in_ms : c->last_out_ms) + c->idle_ms,
 			    "%s: idle for %s", who, socket_wait_text(c->idle_ms, wait));
 		if (c->read_ms > 0 && !c->paused && !c->saw_eof)
-			NEAREST(c->last_in_ms + c->read_ms, "%s: nothing received for %s", who, socket_wait_text(c->read_ms, wait));
+			NEAREST(c->last_in_ms + c->read_ms, "%s: nothing received for %s", who,
+			    socket_wait_text(c->read_ms, wait));
 		if (c->write_ms > 0 && c->is_pushing)
 			NEAREST(c->last_out_ms + c->write_ms, "%s: nothing could be sent for %s", who,
 			    socket_wait_text(c->write_ms, wait));
@@ -284,7 +285,8 @@ conn_write(struct conn *c, const void *p, size_t n, struct err *e)
 	if (c->state == CONN_DEAD || c->state == CONN_LINGERS || c->is_broken || c->shut)
 		return err_set(e, ERR_UNAVAILABLE, "%s: the connection is closed", conn_peer_text(c));
 	if (n > CONN_QUEUE_MAX || c->tx.len > CONN_QUEUE_MAX - n)
-		return err_set(e, ERR_RESOURCE_EXHAUSTED, "%s: more than %u bytes wait to be sent", conn_peer_text(c), CONN_QUEUE_MAX);
+		return err_set(e, ERR_RESOURCE_EXHAUSTED, "%s: more than %u bytes wait to be sent", conn_peer_text(c),
+		    CONN_QUEUE_MAX);
 	if (c->tx.len == 0)
 		sent = send_now(c, p, n);
 	if (sent < n)

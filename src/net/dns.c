@@ -25,9 +25,9 @@
 struct entry {
 	struct list lru;                /* newest use first */
 	char *host;
-	struct addr addrs[DNS_ADDRS_MAX];
-	size_t n;                       /* 0: there is no such name, or it has no address */
 	int64_t expires_ms;
+	size_t n;                       /* 0: there is no such name, or it has no address */
+	struct addr addrs[];
 };
 
 /* A name being asked for, by any number of lookups. */
@@ -169,7 +169,7 @@ keep(struct dns *d, const char *host, const struct addr *addrs, size_t n, uint32
 		ttl_s = DNS_TTL_MIN_S;
 	if (d->cache.count >= DNS_CACHE_MAX)
 		drop_entry(d, CONTAINER_OF(d->lru.prev, struct entry, lru));
-	en = xcalloc(1, sizeof(*en));
+	en = xcalloc(1, sizeof(*en) + n * sizeof(*addrs));
 	en->host = xstrdup(host);
 	en->n = n;
 	if (n > 0)

@@ -166,7 +166,7 @@ names_equal(const char *a, const char *b)
 	return slice_ieq(x, y);
 }
 
-/* Walks the answer section `passes` times at most: records may come in any order, so each pass takes one step along the aliases. */
+/* Walks the answer section again for each alias: records may come in any order, so each pass takes one step along them. */
 static bool
 read_answers(struct dns_answer *out, struct slice msg, size_t *at, unsigned count, const char *name, unsigned type)
 {
@@ -222,7 +222,9 @@ read_negative(struct dns_answer *out, struct slice msg, size_t at, unsigned coun
 	for (unsigned i = 0; i < count && read_record(msg, &at, &r); i++) {
 		size_t p = r.data;
 
-		if (r.type != DNS_SOA || !read_name(msg, &p, skipped) || !read_name(msg, &p, skipped) || msg.n < p || msg.n - p < 20)
+		if (r.type != DNS_SOA || !read_name(msg, &p, skipped) || !read_name(msg, &p, skipped))
+			continue;
+		if (msg.n < p || msg.n - p < 20)
 			continue;
 		out->ttl_s = get32(msg.p + p + 16);
 		if (r.ttl < out->ttl_s)

@@ -35,8 +35,8 @@ struct dns_answer {
 	bool is_truncated;
 	size_t n;                       /* addresses */
 	uint8_t addrs[DNS_ANSWER_ADDRS_MAX][16];        /* 4 or 16 bytes used, by the asked type */
-	uint32_t ttl_s;                 /* the smallest on the way; without addresses the SOA's negative time, 0 when there is none */
-	char alias[DNS_NAME_SIZE];      /* no address, but an alias whose address was not in the message: ask for it; "" otherwise */
+	uint32_t ttl_s;                 /* the smallest on the way; without addresses the SOA's negative time, or 0 */
+	char alias[DNS_NAME_SIZE];      /* an alias whose address was not in the message: ask for it; "" otherwise */
 };
 
 /* Whether text can be a host name: labels of letters, digits, '-' and '_'. One last dot is allowed. */

@@ -147,7 +147,8 @@ on_ping_timer(void *ctx)
 	struct err e;
 
 	if (l->ping_sent) {
-		err_set(&e, ERR_UNAVAILABLE, "%s: no answer to PING in %s", conn_peer_text(l->conn), socket_wait_text(l->ping_ack_ms, wait));
+		err_set(&e, ERR_UNAVAILABLE, "%s: no answer to PING in %s", conn_peer_text(l->conn),
+		    socket_wait_text(l->ping_ack_ms, wait));
 		h2_link_fail(l, &e);
 		return;
 	}

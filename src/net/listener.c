@@ -59,7 +59,8 @@ back_off(struct listener *l, int errnum)
 
 	if (l->complained_ms == 0 || now - l->complained_ms >= COMPLAIN_MS) {
 		l->complained_ms = now;
-		log_warn("cannot accept connections for now address=%s error=\"%s\"", addr_format(&l->addr, text), strerror(errnum));
+		log_warn("cannot accept connections for now address=%s error=\"%s\"", addr_format(&l->addr, text),
+		    strerror(errnum));
 	}
 	loop_timer_set(l->loop, &l->backoff, LISTENER_BACKOFF_MS, on_backoff, l);
 	watch(l);
@@ -69,7 +70,8 @@ static void
 on_ready(struct loop_io *io, unsigned ready)
 {
 	struct listener *l = CONTAINER_OF(io, struct listener, io);
-	/* The owner may free or pause the listener in its callback: it is then not watched any more, and the memory lives until we return. */
+	/* The owner may free or pause the listener in its callback: it is then not watched any more, and the memory lives until
+	 * we return. */
 	int fd = l->fd;
 
 	(void)ready;

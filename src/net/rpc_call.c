@@ -266,8 +266,8 @@ check_send(const struct rpc_call *call, size_t n, struct err *e)
 	if (call->is_dead || call->half_closed)
 		return err_set(e, ERR_FAILED_PRECONDITION, "%s: sending after the end", call->path);
 	if (n > RPC_SEND_QUEUE_MAX || call->out.len > RPC_SEND_QUEUE_MAX - n)
-		return err_set(e, ERR_RESOURCE_EXHAUSTED, "%s %s: more than %u bytes wait to be sent", call->channel->target, call->path,
-		    RPC_SEND_QUEUE_MAX);
+		return err_set(e, ERR_RESOURCE_EXHAUSTED, "%s %s: more than %u bytes wait to be sent",
+		    call->channel->target, call->path, RPC_SEND_QUEUE_MAX);
 	return 0;
 }
 
@@ -467,7 +467,7 @@ rpc_call_on_close(struct rpc_call *call, enum h2_cause cause, uint32_t code)
 		}
 		return;
 	case H2_CLOSE_UNPROCESSED:
-		snprintf(text, sizeof(text), "%s: the server is going away and has not begun with the call", call->channel->target);
+		snprintf(text, sizeof(text), "%.100s: the server is going away and has not begun", call->channel->target);
 		rpc_call_end_local(call, ERR_UNAVAILABLE, text, true);
 		return;
 	case H2_CLOSE_LOCAL:
@@ -589,7 +589,8 @@ rpc_call_fail_soon(struct rpc_call *call, int code, const char *text)
 }
 
 struct rpc_call *
-rpc_call_start(struct rpc_channel *ch, const char *path, const struct rpc_call_events *ev, void *ctx, const struct rpc_call_opts *opts)
+rpc_call_start(struct rpc_channel *ch, const char *path, const struct rpc_call_events *ev, void *ctx,
+    const struct rpc_call_opts *opts)
 {
 	static const struct rpc_call_opts none;
 	const struct rpc_call_opts *o = opts != NULL ? opts : &none;
@@ -617,7 +618,8 @@ rpc_call_start(struct rpc_channel *ch, const char *path, const struct rpc_call_e
 		return call;
 	}
 	if (ch->released || ch->waiting_count >= RPC_WAITING_MAX) {
-		rpc_call_fail_soon(call, ERR_RESOURCE_EXHAUSTED, ch->released ? "the channel is closing" : "too many calls wait for the connection");
+		rpc_call_fail_soon(call, ERR_RESOURCE_EXHAUSTED,
+		    ch->released ? "the channel is closing" : "too many calls wait for the connection");
 		list_add_tail(&ch->calls, &call->link);
 		return call;
 	}

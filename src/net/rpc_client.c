@@ -200,7 +200,8 @@ connect_link(struct rpc_channel *ch)
 {
 	struct rpc_link *k = xcalloc(1, sizeof(*k));
 	struct h2_config config = {
-		.initial_window = ch->stream_window, .connection_window = ch->connection_window, .max_frame_size = ch->max_frame_size,
+		.initial_window = ch->stream_window, .connection_window = ch->connection_window,
+		.max_frame_size = ch->max_frame_size,
 	};
 	struct conn_opts o = {
 		.addr = ch->addr, .host = ch->host, .port = ch->port, .dns = ch->dns, .connect_ms = ch->connect_ms, .tls = ch->tls,
@@ -328,7 +329,8 @@ static void
 end_calls(struct list *calls)
 {
 	while (!list_is_empty(calls))
-		rpc_call_end_local(CONTAINER_OF(calls->next, struct rpc_call, link), ERR_CANCELLED, "the channel was closed", false);
+		rpc_call_end_local(CONTAINER_OF(calls->next, struct rpc_call, link), ERR_CANCELLED, "the channel was closed",
+		    false);
 }
 
 void

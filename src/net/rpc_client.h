@@ -105,9 +105,9 @@ struct rpc_call_events {
 /* Zeroed means the defaults. */
 struct rpc_call_opts {
 	int64_t grpc_timeout_ms;        /* sent as grpc-timeout; 0: none. Never on AnnouncePeer (wire.md 2.8) */
-	int headers_ms;                 /* from the start to the response headers, connecting included [RPC_HEADERS_MS]; -1: no limit */
+	int headers_ms;                 /* to the response headers, connecting included [RPC_HEADERS_MS]; -1: no limit */
 	int total_ms;                   /* to the end of the call; 0: no limit */
-	int message_ms;                 /* between messages, once the headers are there; 0: no limit. rpc_call_set_message_ms changes it */
+	int message_ms;                 /* between messages, once the headers are there; 0: no limit */
 	uint32_t message_max;           /* [RPC_MESSAGE_MAX] */
 	const struct hpack_field *metadata;     /* lower-case names; copied */
 	size_t n_metadata;

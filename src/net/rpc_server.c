@@ -363,7 +363,7 @@ on_grace_over(void *ctx)
 	end_all(ctx, "the server stops");
 }
 
-/* Tells every connection; those whose client answers meanwhile have given the real last id already, for them this changes nothing. */
+/* Tells every connection. Said twice, it changes nothing for those whose client answered the first in the meantime. */
 static void
 shut_all(struct rpc_server *srv)
 {

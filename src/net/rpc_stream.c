@@ -92,7 +92,8 @@ send_trailers(struct rpc_stream *s)
 	if (s->trailer_message.len > 0)
 		f[n++] = (struct hpack_field){.name = slice_str("grpc-message"), .value = buf_slice(&s->trailer_message)};
 	if (s->trailer_details.len > 0)
-		f[n++] = (struct hpack_field){.name = slice_str("grpc-status-details-bin"), .value = buf_slice(&s->trailer_details)};
+		f[n++] = (struct hpack_field){.name = slice_str("grpc-status-details-bin"),
+			.value = buf_slice(&s->trailer_details)};
 	h2_stream_set(s->conn->h2->h2, s->id, NULL);
 	if (h2_send_headers(s->conn->h2->h2, s->id, f, n, true, &e) != 0)
 		h2_reset(s->conn->h2->h2, s->id, H2_INTERNAL_ERROR);
@@ -512,7 +513,8 @@ keep_metadata(struct rpc_stream *s, const struct hpack_field *f, size_t n)
 		if (f[i].name.n == 0 || f[i].name.p[0] == ':')
 			continue;
 		to->name = slice_make(arena_copy(&s->arena, f[i].name.p, f[i].name.n), f[i].name.n);
-		to->value = slice_make(arena_copy(&s->arena, f[i].value.n > 0 ? f[i].value.p : (const uint8_t *)"", f[i].value.n), f[i].value.n);
+		to->value = slice_make(arena_copy(&s->arena, f[i].value.n > 0 ? (const void *)f[i].value.p : "", f[i].value.n),
+		    f[i].value.n);
 		if (to->name.p == NULL || to->value.p == NULL)
 			return;
 		s->n_metadata++;

@@ -40,8 +40,8 @@ load_anchors(struct tls_config *c, const char *path, struct err *e)
 	tls_anchors_add_pem(&c->anchors, pem, &bad);
 	free((void *)(uintptr_t)pem.p);
 	if (c->anchors.count == before)
-		return err_set(e, ERR_INVALID_ARGUMENT, bad > 0 ? "%s: none of its certificates can be read" : "%s: no certificate in PEM form",
-		    path);
+		return err_set(e, ERR_INVALID_ARGUMENT,
+		    bad > 0 ? "%s: none of its certificates can be read" : "%s: no certificate in PEM form", path);
 	return 0;
 }
 
@@ -209,7 +209,8 @@ tls_config_refresh(struct tls_config **cfg, struct err *e)
 		now = tls_server_new(&o, e);
 	} else {
 		struct tls_client_opts o = {
-			.ca_file = old->ca_file.path, .ca_pem = old->ca_pem, .ca_ders = old->ca_ders, .ca_der_count = old->ca_der_count,
+			.ca_file = old->ca_file.path, .ca_pem = old->ca_pem, .ca_ders = old->ca_ders,
+			.ca_der_count = old->ca_der_count,
 			.system_roots = old->system_roots, .insecure = old->insecure, .no_name_check = old->no_name_check,
 			.cert_file = old->cert_file.path, .key_file = old->key_file.path, .old_suites = old->old_suites,
 			.alpn = alpn, .require_alpn = old->require_alpn,

@@ -41,8 +41,8 @@ static const uint16_t suites_chacha_first[] = {
 #define MODERN_SUITES 6
 
 /*
- * Looks at the peer's certificates between BearSSL's engine and its "minimal" validator: keeps the leaf, checks iPAddress names, which the
- * validator does not know, and lets everything pass when the config says so.
+ * Looks at the peer's certificates between BearSSL's engine and its "minimal" validator: keeps the leaf, checks iPAddress
+ * names, which the validator does not know, and lets everything pass when the config says so.
  */
 struct checker {
 	const br_x509_class *vtable;
@@ -288,8 +288,8 @@ init_client(struct tls_engine *t, const char *name, struct err *e)
 			br_ssl_client_set_single_rsa(cc, id->chain, id->chain_len, br_skey_decoder_get_rsa(&id->key),
 			    br_rsa_pkcs1_sign_get_default());
 		else
-			br_ssl_client_set_single_ec(cc, id->chain, id->chain_len, br_skey_decoder_get_ec(&id->key), BR_KEYTYPE_SIGN,
-			    (unsigned)id->issuer_key_type, br_ec_get_default(), br_ecdsa_sign_asn1_get_default());
+			br_ssl_client_set_single_ec(cc, id->chain, id->chain_len, br_skey_decoder_get_ec(&id->key),
+			    BR_KEYTYPE_SIGN, (unsigned)id->issuer_key_type, br_ec_get_default(), br_ecdsa_sign_asn1_get_default());
 	}
 	if (name != NULL && name[0] != '\0') {
 		size_t n = strlen(name);
@@ -503,7 +503,8 @@ tls_engine_state(struct tls_engine *t, struct err *e)
 		return err_set(e, ERR_UNAVAILABLE, "the peer does not speak TLS");
 	if (t->refused_name)
 		return err_set(e, ERR_UNAVAILABLE, "no certificate for the name the client asked for");
-	err_set(e, code >= BR_ERR_X509_OK || code == BR_ERR_NO_CLIENT_AUTH ? ERR_UNAUTHENTICATED : ERR_UNAVAILABLE, "%s", tls_error_text(code));
+	err_set(e, code >= BR_ERR_X509_OK || code == BR_ERR_NO_CLIENT_AUTH ? ERR_UNAUTHENTICATED : ERR_UNAVAILABLE, "%s",
+	    tls_error_text(code));
 	describe_certificate(t, code, e);
 	return -1;
 }

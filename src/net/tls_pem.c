@@ -109,8 +109,8 @@ to_buf(void *ctx, const void *p, size_t n)
 }
 
 /*
- * Calls fn for each object of the text; fn returns false to stop. False when the text is broken at some place (what is before and behind is
- * still given).
+ * Calls fn for each object of the text; fn returns false to stop. False when the text is broken at some place (what is before
+ * and behind is still given).
  */
 static bool
 pem_each(struct slice pem, bool (*fn)(void *ctx, const char *name, struct slice der), void *ctx)

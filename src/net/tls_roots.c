@@ -115,6 +115,7 @@ tls_anchors_add_system(struct tls_anchors *a, struct err *e)
 	add_usual_places(a);
 	if (a->count == before)
 		return err_set(e, ERR_NOT_FOUND, "no root certificates found in the usual places, such as "
-		    "/etc/ssl/certs/ca-certificates.crt and /etc/pki/tls/certs/ca-bundle.crt: install the system's CA bundle or set SSL_CERT_FILE");
+		    "/etc/ssl/certs/ca-certificates.crt and /etc/pki/tls/certs/ca-bundle.crt: install the system's CA bundle or set "
+		    "SSL_CERT_FILE");
 	return 0;
 }

@@ -685,6 +685,45 @@ garbage_ends_that_connection_alone(void **state)
 }
 
 static void
+silence_is_broken_by_pings_that_are_answered(void **state)
+{
+	struct world *w = *state;
+	struct rpc_channel_opts co = {.keepalive_ms = 10, .ping_when_idle = true};
+	int64_t end;
+
+	rpc_channel_free(w->channel);
+	assert_int_equal(addr_from_unix(&co.addr, w->path, NULL), 0);
+	w->channel = rpc_channel_new(w->loop, &co);
+	unary(w, "", NULL);
+	end = clock_mono_ms() + 100;
+	while (clock_mono_ms() < end)
+		loop_turn(w->loop, 10);
+	assert_true(rpc_channel_is_connected(w->channel));
+	unary(w, "", NULL);
+	assert_int_equal(w->code, ERR_OK);
+}
+
+static void
+an_idle_connection_is_closed_when_asked_and_made_again(void **state)
+{
+	struct world *w = *state;
+	struct rpc_channel_opts co = {.idle_close_ms = 20};
+	struct rpc_server_counts counts;
+
+	rpc_channel_free(w->channel);
+	assert_int_equal(addr_from_unix(&co.addr, w->path, NULL), 0);
+	w->channel = rpc_channel_new(w->loop, &co);
+	unary(w, "", NULL);
+	do {
+		loop_turn(w->loop, 100);
+		rpc_server_counts(w->server, &counts);
+	} while (counts.connections > 0);
+	assert_false(rpc_channel_is_connected(w->channel));
+	unary(w, "", NULL);
+	assert_int_equal(w->code, ERR_OK);
+}
+
+static void
 calls_go_through_tls_with_certificates_on_both_sides(void **state)
 {
 	static const char *const alpn[] = {"h2", NULL};
@@ -860,6 +899,8 @@ main(void)
 		T(more_calls_than_streams_wait_their_turn),
 		T(a_released_channel_goes_when_its_last_call_has_ended),
 		T(garbage_ends_that_connection_alone),
+		T(silence_is_broken_by_pings_that_are_answered),
+		T(an_idle_connection_is_closed_when_asked_and_made_again),
 		T(calls_go_through_tls_with_certificates_on_both_sides),
 		T(a_connection_looked_at_first_is_served),
 		T(a_connection_is_accepted_in_one_loop_and_served_in_another),
