@@ -21,10 +21,15 @@
 #include "peer/worker.h"
 #include "proto/dfdaemon.h"
 #include "scheduler/scheduler.h"
+#include "serve/admission.h"
 #include "serve/download.h"
+#include "serve/entries.h"
 #include "serve/front.h"
 #include "serve/health.h"
+#include "serve/local.h"
+#include "serve/metrics_backend.h"
 #include "serve/piece.h"
+#include "serve/status.h"
 #include "serve/sync.h"
 #include "source/source.h"
 #include "store/store.h"
@@ -37,29 +42,28 @@
 /* Store housekeeping: ticks, and tasks looked at in one slice of collection. */
 #define TICK_MS 1000
 #define GC_BUDGET 2000
+/* The files of certificates are looked at this often. */
+#define CERTIFICATES_MS 10000
 /* Connections to the scheduler inside: one of each host of a large cluster, and some. */
 #define SCHEDULER_CONNECTIONS 20000
 
-/* Requests a second on one server (spec: daemon.md 8.2): tokens earned by time, at most a second's worth and the buffer. */
-struct admission {
-	uint64_t rate, burst, tokens;
-	int64_t at_ms;
-};
-
 struct daemon {
 	struct daemon_parts parts;
-	struct workers *workers;
-	struct rpc_server *download_rpc, *upload_rpc, *scheduler_rpc;
+	struct rpc_server *scheduler_rpc;
 	struct listener *unix_listener;
 	struct front *upload_front, *scheduler_front;
 	struct health download_health, upload_health, scheduler_health;
 	struct admission download_admission, upload_admission;
 	struct download_service local, remote;
 	struct sync_service sync;
+	struct local_service about_tasks;
+	struct entries_service entries;
+	struct metrics_backend backend;
 	struct rpc_method download_methods[1], upload_methods[3];
 	struct tls_config *upload_tls, *parent_tls, *scheduler_tls;
 	char host_id[HOST_ID_SIZE], own_scheduler[ADDR_TEXT_MAX];
-	struct loop_timer tick, gc, grace, home;
+	struct loop_timer tick, gc, certificates, grace, home;
+	bool certificates_are_bad;      /* said once */
 	unsigned draining;              /* servers that still have work */
 	atomic_uint stops;
 	struct loop_msg stop_msg;
@@ -96,7 +100,7 @@ run_store_job(void *arg, struct store_job *job)
 	struct store_work *w;
 
 	/* Before the data loops run and after they ended, the work is done here. */
-	if (d->workers == NULL) {
+	if (d->parts.workers == NULL) {
 		store_job_run(job);
 		store_job_done(job);
 		return;
@@ -105,7 +109,7 @@ run_store_job(void *arg, struct store_job *job)
 	w->work.work = store_work_run;
 	w->work.done = store_work_done;
 	w->job = job;
-	work_start(d->workers, &w->work);
+	work_start(d->parts.workers, &w->work);
 }
 
 static void
@@ -115,6 +119,8 @@ on_task_deleted(void *arg, struct store_task *task, enum store_reason reason)
 
 	if (d->parts.engine != NULL)
 		engine_task_deleted(d->parts.engine, task, reason);
+	if (d->parts.is_ready)
+		local_tell_collected(&d->about_tasks, task, reason);
 }
 
 static struct store *
@@ -157,35 +163,6 @@ collect_garbage(void *ctx)
 	loop_timer_set(d->parts.loop, &d->gc, r.has_more ? 1 : c->gc.interval_ms, collect_garbage, d);
 }
 
-/* ---- admission ---- */
-
-static void
-admission_init(struct admission *a, uint64_t rate, uint64_t buffer)
-{
-	*a = (struct admission){.rate = rate, .burst = rate + buffer, .tokens = rate + buffer, .at_ms = clock_mono_ms()};
-}
-
-static int
-admit(void *ctx, const struct rpc_stream *s, struct err *e)
-{
-	struct admission *a = ctx;
-	int64_t now = clock_mono_ms();
-	uint64_t earned;
-
-	(void)s;
-	if (a->rate == 0)
-		return 0;
-	earned = now - a->at_ms > 1000 ? a->rate : (uint64_t)(now - a->at_ms) * a->rate / 1000;
-	if (earned > 0) {
-		a->tokens = a->tokens + earned < a->burst ? a->tokens + earned : a->burst;
-		a->at_ms = now;
-	}
-	if (a->tokens == 0)
-		return err_set(e, ERR_RESOURCE_EXHAUSTED, "server is overloaded: too many requests, please retry later");
-	a->tokens--;
-	return 0;
-}
-
 /* ---- TLS ---- */
 
 static int
@@ -216,6 +193,22 @@ load_tls(struct daemon *d, struct err *e)
 	return 0;
 }
 
+/* New connections get the certificate that is on file now. */
+static void
+refresh_certificates(void *ctx)
+{
+	struct daemon *d = ctx;
+	struct err e;
+	int rc = d->upload_tls != NULL ? tls_config_refresh(&d->upload_tls, &e) : 0;
+
+	if (rc > 0)
+		log_info("certificates of upload.server were read again");
+	else if (rc < 0 && !d->certificates_are_bad)
+		log_error("certificates of upload.server cannot be read again, the old ones stay in use: %s", e.text);
+	d->certificates_are_bad = rc < 0;
+	loop_timer_set(d->parts.loop, &d->certificates, CERTIFICATES_MS, refresh_certificates, d);
+}
+
 /* ---- servers ---- */
 
 static void
@@ -224,7 +217,7 @@ on_unix_accept(void *ctx, int fd, const struct addr *peer)
 	struct daemon *d = ctx;
 
 	(void)peer;
-	rpc_server_serve(d->download_rpc, fd, NULL, (struct slice){0});
+	rpc_server_serve(d->parts.download_rpc, fd, NULL, (struct slice){0});
 }
 
 static int
@@ -236,7 +229,7 @@ parse_address(const char *ip, uint16_t port, struct addr *a, struct err *e)
 }
 
 static void
-add_upload_methods(struct daemon *d)
+add_methods(struct daemon *d)
 {
 	const struct pb_method *m = dfdaemon_dfdaemon_upload_service.methods;
 
@@ -248,12 +241,14 @@ add_upload_methods(struct daemon *d)
 	d->upload_methods[2] = (struct rpc_method){
 		.method = &m[DFDAEMON_DFDAEMON_UPLOAD_DOWNLOAD_TASK_AT], .on_message = download_on_request, .on_drain = download_on_drain,
 		.on_cancel = download_on_cancel};
-	rpc_server_add(d->upload_rpc, &d->upload_methods[0], 2, &d->sync);
-	rpc_server_add(d->upload_rpc, &d->upload_methods[2], 1, &d->remote);
+	rpc_server_add(d->parts.upload_rpc, &d->upload_methods[0], 2, &d->sync);
+	rpc_server_add(d->parts.upload_rpc, &d->upload_methods[2], 1, &d->remote);
 	d->download_methods[0] = (struct rpc_method){
 		.method = &dfdaemon_dfdaemon_download_service.methods[DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_TASK_AT],
 		.on_message = download_on_request, .on_drain = download_on_drain, .on_cancel = download_on_cancel};
-	rpc_server_add(d->download_rpc, d->download_methods, 1, &d->local);
+	rpc_server_add(d->parts.download_rpc, d->download_methods, 1, &d->local);
+	local_serve(&d->about_tasks, d->parts.download_rpc, d->parts.upload_rpc);
+	entries_serve(&d->entries, d->parts.download_rpc, d->parts.upload_rpc);
 }
 
 static int
@@ -281,6 +276,7 @@ start_scheduler(struct daemon *d, struct err *e)
 	if (addr_from_ip(&a, slice_str(c->host.ip), addr_port(&bound)) < 0)
 		return err_set(e, ERR_INVALID_ARGUMENT, "host.ip %s is not an IP address", c->host.ip);
 	addr_format(&a, d->own_scheduler);
+	d->parts.own_scheduler = d->own_scheduler;
 	health_set(&d->scheduler_health, true);
 	log_info("scheduler inside address=%s", d->own_scheduler);
 	return 0;
@@ -292,29 +288,30 @@ start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct
 	const struct config *c = d->parts.config;
 	struct addr a;
 
-	admission_init(&d->download_admission, c->download.server.request_rate_limit, c->download.server.request_buffer_size);
-	admission_init(&d->upload_admission, c->upload.server.request_rate_limit, c->upload.server.request_buffer_size);
-	d->download_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
-		.name = "download", .admit = admit, .admit_ctx = &d->download_admission});
-	d->upload_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
-		.name = "upload", .admit = admit, .admit_ctx = &d->upload_admission});
-	add_upload_methods(d);
-	health_serve(&d->download_health, d->download_rpc, "dfdaemon.v2.DfdaemonDownload");
-	health_serve(&d->upload_health, d->upload_rpc, "dfdaemon.v2.DfdaemonUpload");
+	admission_init(&d->download_admission, c->download.server.request_rate_limit, c->download.server.request_buffer_size, clock_mono_ms());
+	admission_init(&d->upload_admission, c->upload.server.request_rate_limit, c->upload.server.request_buffer_size, clock_mono_ms());
+	d->parts.download_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
+		.name = "download", .admit = admission_admit, .admit_ctx = &d->download_admission});
+	d->parts.upload_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
+		.name = "upload", .admit = admission_admit, .admit_ctx = &d->upload_admission});
+	add_methods(d);
+	health_serve(&d->download_health, d->parts.download_rpc, "dfdaemon.v2.DfdaemonDownload");
+	health_serve(&d->upload_health, d->parts.upload_rpc, "dfdaemon.v2.DfdaemonUpload");
 	d->parts.pieces = piece_server_new(&(struct piece_server_options){
-		.loop = d->parts.loop, .workers = d->workers, .store = d->parts.store, .engine = d->parts.engine,
+		.loop = d->parts.loop, .workers = d->parts.workers, .store = d->parts.store, .engine = d->parts.engine,
 		.bandwidth_limit = c->upload.bandwidth_limit, .is_disabled = c->upload.disable_shared});
 	if (parse_address(c->storage.server.ip, c->storage.server.tcp_port, &a, e) < 0 ||
 	    piece_server_listen(d->parts.pieces, &a, pieces, e) < 0)
 		return err_wrap(e, "storage.server");
 	d->upload_front = front_new(&(struct front_options){
-		.loop = d->parts.loop, .rpc = d->upload_rpc, .pieces = d->parts.pieces, .tls = &d->upload_tls});
+		.loop = d->parts.loop, .rpc = d->parts.upload_rpc, .pieces = d->parts.pieces, .tls = &d->upload_tls});
 	if (parse_address(c->upload.server.ip, c->upload.server.port, &a, e) < 0 || front_listen(d->upload_front, &a, upload, e) < 0)
 		return err_wrap(e, "upload.server");
 	d->unix_listener = listener_unix(d->parts.loop, c->download.server.socket_path, 0777, (gid_t)-1, on_unix_accept, d, e);
 	if (d->unix_listener == NULL)
 		return err_wrap(e, "download.server");
-	return 0;
+	d->parts.status = status_new(&d->parts, e);
+	return d->parts.status != NULL ? 0 : -1;
 }
 
 static struct workers *
@@ -334,6 +331,7 @@ start_workers(struct daemon *d, struct err *e)
 	source.max_retries = c->backend.max_retries;
 	source.redirect_cache_on = c->backend.enable_cache_temporary_redirect;
 	source.redirect_cache_ttl_ms = c->backend.cache_temporary_redirect_ttl_ms;
+	source.observer = metrics_backend_observer(&d->backend);
 	source.insecure_skip_verify = c->x.backend.insecure_skip_verify;
 	w = workers_new(d->parts.loop, c->x.server.io_threads, &source, e);
 	free(headers);
@@ -356,6 +354,11 @@ set_services(struct daemon *d, const struct addr *pieces)
 	d->sync = (struct sync_service){
 		.engine = d->parts.engine, .cluster = d->parts.cluster, .ip = c->host.ip, .piece_port = addr_port(pieces),
 		.is_disabled = c->upload.disable_shared};
+	d->about_tasks.store = d->parts.store;
+	d->about_tasks.cluster = d->parts.cluster;
+	d->about_tasks.host_id = d->host_id;
+	d->entries.engine = d->parts.engine;
+	d->entries.counts = &d->about_tasks.counts;
 }
 
 struct daemon *
@@ -367,6 +370,10 @@ daemon_start(const struct daemon_options *o, struct err *e)
 
 	d->parts.config = c;
 	d->parts.started_ms = clock_mono_ms();
+	d->parts.backend = &d->backend;
+	d->parts.counts = &d->about_tasks.counts;
+	d->parts.download_admission = &d->download_admission;
+	d->parts.upload_admission = &d->upload_admission;
 	atomic_init(&d->stops, 0);
 	d->stop_msg.run = stop_now;
 	atomic_init(&d->is_reloading, false);
@@ -378,12 +385,12 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	d->parts.store = open_store(d, e);
 	if (d->parts.store == NULL)
 		goto fail;
-	d->workers = start_workers(d, e);
-	if (d->workers == NULL)
+	d->parts.workers = start_workers(d, e);
+	if (d->parts.workers == NULL)
 		goto fail;
 	/* The cluster wants the bound ports, which want the engine: it learns of the cluster last. */
 	d->parts.engine = engine_new(&(struct engine_options){
-		.loop = d->parts.loop, .config = c, .store = d->parts.store, .workers = d->workers, .parent_tls = d->parent_tls,
+		.loop = d->parts.loop, .config = c, .store = d->parts.store, .workers = d->parts.workers, .parent_tls = d->parent_tls,
 		.insecure_skip_verify = c->x.backend.insecure_skip_verify});
 	if (start_scheduler(d, e) < 0 || start_servers(d, &upload, &pieces, e) < 0)
 		goto fail;
@@ -398,6 +405,7 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	set_services(d, &pieces);
 	cluster_start(d->parts.cluster);
 	tick(d);
+	refresh_certificates(d);
 	loop_timer_set(d->parts.loop, &d->gc, c->gc.interval_ms, collect_garbage, d);
 	health_set(&d->download_health, true);
 	health_set(&d->upload_health, true);
@@ -417,7 +425,7 @@ end_when_idle(void *ctx)
 {
 	struct daemon *d = ctx;
 
-	if (engine_is_idle(d->parts.engine) || !loop_timer_is_set(&d->home))
+	if ((engine_is_idle(d->parts.engine) && d->entries.running == 0) || !loop_timer_is_set(&d->home))
 		loop_stop(d->parts.loop);
 	else
 		loop_timer_set(d->parts.loop, &d->grace, 5, end_when_idle, d);
@@ -452,7 +460,7 @@ left_cluster(void *ctx)
 	if (d->parts.scheduler != NULL)
 		scheduler_drain(d->parts.scheduler);
 	d->draining = 2;
-	rpc_server_drain(d->download_rpc, GRACE_MS, server_drained, d);
+	rpc_server_drain(d->parts.download_rpc, GRACE_MS, server_drained, d);
 	piece_server_drain(d->parts.pieces, GRACE_MS, server_drained, d);
 }
 
@@ -467,6 +475,7 @@ stop_now(struct loop_msg *msg)
 	health_set(&d->upload_health, false);
 	loop_timer_clear(d->parts.loop, &d->tick);
 	loop_timer_clear(d->parts.loop, &d->gc);
+	loop_timer_clear(d->parts.loop, &d->certificates);
 	cluster_leave(d->parts.cluster, LEAVE_MS, left_cluster, d);
 }
 
@@ -518,7 +527,7 @@ bring_home(struct daemon *d)
 	if (d->parts.engine == NULL)
 		return;
 	engine_drain(d->parts.engine);
-	while ((!engine_is_idle(d->parts.engine) || store_jobs_running(d->parts.store) > 0) && clock_mono_ms() < until)
+	while ((!engine_is_idle(d->parts.engine) || d->entries.running > 0 || store_jobs_running(d->parts.store) > 0) && clock_mono_ms() < until)
 		loop_turn(d->parts.loop, 5);
 	if (!engine_is_idle(d->parts.engine))
 		log_error("some transfers did not end in %d s", HOME_MS / 1000);
@@ -533,13 +542,15 @@ daemon_free(struct daemon *d)
 		goto out;
 	loop_timer_clear(d->parts.loop, &d->tick);
 	loop_timer_clear(d->parts.loop, &d->gc);
+	loop_timer_clear(d->parts.loop, &d->certificates);
 	loop_timer_clear(d->parts.loop, &d->grace);
 	loop_timer_clear(d->parts.loop, &d->home);
+	status_free(d->parts.status);
 	listener_free(d->unix_listener);
 	front_free(d->upload_front);
 	front_free(d->scheduler_front);
-	rpc_server_free(d->download_rpc);
-	rpc_server_free(d->upload_rpc);
+	rpc_server_free(d->parts.download_rpc);
+	rpc_server_free(d->parts.upload_rpc);
 	bring_home(d);
 	if (d->parts.pieces != NULL)
 		piece_server_free(d->parts.pieces);
@@ -548,8 +559,8 @@ daemon_free(struct daemon *d)
 	cluster_free(d->parts.cluster);
 	rpc_server_free(d->scheduler_rpc);
 	scheduler_free(d->parts.scheduler);
-	workers_free(d->workers);
-	d->workers = NULL;
+	workers_free(d->parts.workers);
+	d->parts.workers = NULL;
 	loop_turn(d->parts.loop, 0);
 	if (d->parts.store != NULL)
 		store_close(d->parts.store);

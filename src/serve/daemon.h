@@ -8,15 +8,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct admission;
 struct cluster;
 struct config;
 struct daemon;
 struct engine;
 struct err;
+struct local_counts;
 struct loop;
+struct metrics_backend;
 struct piece_server;
+struct rpc_server;
 struct scheduler;
+struct status;
 struct store;
+struct workers;
 
 struct daemon_options {
 	struct config *config;          /* host.ip and host.hostname filled in; lives longer than the daemon */
@@ -42,6 +48,13 @@ struct daemon_parts {
 	struct engine *engine;
 	struct piece_server *pieces;
 	struct scheduler *scheduler;    /* NULL: none inside */
+	const char *own_scheduler;      /* its address; NULL: none */
+	struct workers *workers;
+	struct rpc_server *download_rpc, *upload_rpc;
+	const struct admission *download_admission, *upload_admission;
+	const struct local_counts *counts;      /* calls of both servers */
+	struct metrics_backend *backend;        /* requests to origins */
+	struct status *status;
 	int64_t started_ms;             /* monotonic */
 	bool is_ready;
 };

@@ -290,6 +290,7 @@ fail:
 struct prefetch {
 	struct engine *engine;
 	struct store_task *store;       /* in use */
+	struct stats_series *series;
 };
 
 static void
@@ -315,6 +316,7 @@ prefetch_on_end(void *ctx, const struct task_end *end)
 	if (end->err != NULL) {
 		log_warn("prefetch failed task=%s error=\"%s\"", p->store->id, end->err->text);
 		p->engine->metrics.prefetch_failed++;
+		p->series->prefetch_failed++;
 		store_task_set_prefetched(p->store, 0);
 	}
 	store_task_release(p->store);
@@ -347,7 +349,9 @@ start_prefetch(struct download *d, const struct common_download *request, struct
 	p->store = store;
 	store_task_use(store);
 	store_task_set_prefetched(store, clock_wall_ns());
+	p->series = stats_labels_get(&g->labels, request->tag, request->application, request->priority);
 	g->metrics.prefetch_started++;
+	p->series->prefetch_started++;
 	if (task_request(g, &(struct task_request){.download = &copy, .asker = TASK_FOR_PREFETCH}, &events, p, &e) == NULL)
 		prefetch_on_end(p, &(struct task_end){.err = &e});
 	free(headers);
@@ -461,8 +465,10 @@ download_on_request(struct rpc_stream *s, void *ctx, const void *request)
 	}
 	if (r->download->is_prefetch)
 		ask.asker = TASK_FOR_PREFETCH;
-	if (service->is_local && service->cluster != NULL && cluster_check_download(service->cluster, r->download, &e) < 0)
+	if (service->is_local && service->cluster != NULL && cluster_check_download(service->cluster, r->download, &e) < 0) {
+		service->engine->metrics.download_blocked++;
 		goto fail;
+	}
 	if (!service->is_local && r->download->output_path.n > 0) {
 		err_set(&e, ERR_PERMISSION_DENIED, "output path is not allowed on the upload server");
 		goto fail;
