@@ -39,6 +39,7 @@ check_task(struct sched_core *s, struct sched_task *t)
 			log_debug("grant lapsed task=%s peer=%s", t->id, p->id);
 			p->is_granted = false;
 			sched_peer_place_source(p);
+			sched_mark_bereft(s, t);
 		} else if (p->grant_until_ms + 1 < next) {
 			next = p->grant_until_ms + 1;
 		}

@@ -30,6 +30,13 @@ sched_mark_dirty(struct sched_core *s, struct sched_task *t)
 }
 
 void
+sched_mark_bereft(struct sched_core *s, struct sched_task *t)
+{
+	if (list_is_empty(&t->bereft))
+		list_add_tail(&s->bereft, &t->bereft);
+}
+
+void
 sched_mark_hungry(struct sched_core *s, struct sched_task *t)
 {
 	if (!list_is_empty(&t->hungry) && t->refresh.place == 0)
@@ -84,6 +91,7 @@ sched_fail_peer(struct sched_core *s, struct sched_peer *p)
 	p->is_granted = false;
 	sched_peer_place_source(p);
 	sched_mark_dirty(s, p->task);
+	sched_mark_bereft(s, p->task);
 }
 
 static void
@@ -97,6 +105,7 @@ peer_gone(void *ctx, struct sched_peer *p)
 	snprintf(text, sizeof text, "peer %s not found", p->id);
 	sched_close(s, p, ERR_NOT_FOUND, text);
 	sched_mark_dirty(s, p->task);
+	sched_mark_bereft(s, p->task);
 }
 
 static void
@@ -293,6 +302,15 @@ has_complete(const struct sched_pick *pick, const struct sched_peer *c)
 }
 
 static bool
+has_anchor(const struct sched_pick *pick, const struct sched_peer *c)
+{
+	for (unsigned i = 0; i < pick->n; i++)
+		if (sched_is_anchor(pick->parents[i], c))
+			return true;
+	return false;
+}
+
+static bool
 seeds_failed_lately(const struct sched_core *s, const struct sched_task *t)
 {
 	return t->trigger_fails_ms[1] > 0 && s->res.now_ms - t->trigger_fails_ms[1] < SEED_TASK_FAIL_MS;
@@ -322,6 +340,17 @@ decide(struct sched_core *s, struct sched_peer *c)
 	if (!c->is_live && c->answers >= SCHED_ANSWERS_CAREFUL) {
 		keep_anchors(&pick, c);
 		if (pick.n == 0 && !no_source && t->n_sources < o->back_to_source_count) {
+			answer_source(s, c, "scheduling exceeded RetryBackToSourceLimit");
+			return true;
+		}
+	}
+	if (pick.n > 0 && !has_anchor(&pick, c) && sched_sources(&s->res, t, c) == 0 && !sched_swarm_has(&s->res, c)) {
+		/* They have some pieces and nobody gets the others. */
+		if (c->host->type != 1 && c->priority != 3 && !seeds_failed_lately(s, t) && sched_start_trigger(s, c)) {
+			wait_for_change(s, c);
+			return true;
+		}
+		if (!no_source) {
 			answer_source(s, c, "scheduling exceeded RetryBackToSourceLimit");
 			return true;
 		}
@@ -399,11 +428,40 @@ run_task(struct sched_core *s, struct sched_task *t, unsigned max)
 	return n;
 }
 
+/* The last source of a task went while others are at work: they would feed each other what they have and then stand still until
+ * they ask again. Of those that listen at any time the one that has most goes to the source now. */
+static void
+replace_source(struct sched_core *s, struct sched_task *t)
+{
+	struct sched_peer *best = NULL;
+
+	if (t->n_sources > 0 || !list_is_empty(&t->triggers))
+		return;
+	for (struct list *it = t->peers.next; it != &t->peers; it = it->next) {
+		struct sched_peer *p = CONTAINER_OF(it, struct sched_peer, in_task);
+
+		if (p->is_live && p->stream && p->state == SCHED_PEER_RUNNING && !p->is_waiting && !p->no_source && p->priority != 2 &&
+			!p->has_range && (!best || p->n_finished > best->n_finished))
+			best = p;
+	}
+	if (!best || sched_swarm_has(&s->res, best))
+		return;
+	best->asked_ms = s->res.now_ms;
+	answer_source(s, best, "the source of the others is gone");
+}
+
 bool
 sched_core_run(struct sched_core *s)
 {
 	unsigned left = SCHED_RUN_MAX;
 
+	while (!list_is_empty(&s->bereft)) {
+		struct sched_task *t = CONTAINER_OF(s->bereft.next, struct sched_task, bereft);
+
+		list_del(&t->bereft);
+		if (t->n_waiters == 0)
+			replace_source(s, t);
+	}
 	while (!list_is_empty(&s->dirty)) {
 		struct sched_task *t = CONTAINER_OF(s->dirty.next, struct sched_task, dirty);
 		unsigned n = run_task(s, t, left);

@@ -71,6 +71,7 @@ struct sched_core {
 	struct list triggers;           /* sched_trigger.all */
 	size_t n_triggers;
 	struct list dirty;              /* sched_task.dirty */
+	struct list bereft;             /* sched_task.bereft: may have lost the last source */
 	struct heap checks;             /* sched_task.check */
 	struct heap refreshes;          /* sched_task.refresh */
 	struct heap probes;             /* sched_peer.probe */
@@ -141,6 +142,7 @@ void sched_core_gauges(const struct sched_core *s, struct scheduler_metrics *m);
 /* ---- between the files of the core ---- */
 void sched_core_hook(struct sched_core *s);
 void sched_mark_dirty(struct sched_core *s, struct sched_task *t);
+void sched_mark_bereft(struct sched_core *s, struct sched_task *t);
 void sched_mark_hungry(struct sched_core *s, struct sched_task *t);
 /* Answers c, closes its stream, or lets it wait. */
 void sched_decide(struct sched_core *s, struct sched_peer *c);

@@ -139,6 +139,29 @@ sched_is_anchor(const struct sched_peer *p, const struct sched_peer *c)
 }
 
 bool
+sched_swarm_has(const struct sched_resources *r, const struct sched_peer *c)
+{
+	const struct sched_task *t = c->task;
+	uint32_t first, last;
+
+	if (!sched_peer_interest(c, &first, &last))
+		return true;
+	for (uint32_t x = first; x <= last; x++) {
+		bool is_there = sched_peer_has_piece(c, x);
+
+		for (uint32_t i = 0; i < t->n_servers && !is_there; i++) {
+			const struct sched_host *h = t->servers[i]->host;
+
+			is_there = sched_peer_has_piece(t->servers[i], x) && !sched_host_is_bad(r, h) && sched_host_is_fresh(r, h) &&
+				!sched_peer_is_blocked(r, c, h);
+		}
+		if (!is_there)
+			return false;
+	}
+	return true;
+}
+
+bool
 sched_is_stalled(const struct sched_resources *r, const struct sched_peer *p)
 {
 	int64_t since = p->piece_ms > p->active_ms ? p->piece_ms : p->active_ms;

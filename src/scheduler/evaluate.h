@@ -48,6 +48,9 @@ void sched_pick(struct sched_resources *r, struct sched_peer *c, enum sched_slot
 /* Succeeded or at the source, and going to have all that c needs: with one such parent c cannot starve. */
 bool sched_is_anchor(const struct sched_peer *p, const struct sched_peer *c);
 
+/* Whether every piece that c needs is with somebody who did not just fail it; true while the pieces are not counted. */
+bool sched_swarm_has(const struct sched_resources *r, const struct sched_peer *c);
+
 /* No piece for longer than its pace explains. */
 bool sched_is_stalled(const struct sched_resources *r, const struct sched_peer *p);
 

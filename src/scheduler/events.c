@@ -64,6 +64,7 @@ sched_core_init(struct sched_core *s, const struct scheduler_options *opt, const
 	s->seeds.is_stale = true;
 	list_init(&s->triggers);
 	list_init(&s->dirty);
+	list_init(&s->bereft);
 	heap_init(&s->checks);
 	heap_init(&s->refreshes);
 	heap_init(&s->probes);
@@ -347,6 +348,20 @@ sched_started(struct sched_core *s, struct sched_peer *p, struct err *e)
 	return 0;
 }
 
+/* Who gave nothing new a moment ago will have all now: the short blocks of a Reschedule end. */
+static void
+lift_short_blocks(struct sched_core *s, struct sched_peer *p)
+{
+	for (struct list *it = p->task->peers.next; it != &p->task->peers; it = it->next) {
+		struct sched_peer *c = CONTAINER_OF(it, struct sched_peer, in_task);
+
+		for (uint32_t i = 0; i < c->n_blocks; i++)
+			if (c->blocks[i].host == p->host->number &&
+				c->blocks[i].until_ms <= s->res.now_ms + SCHED_RESCHEDULE_BLOCK_MS)
+				c->blocks[i].until_ms = s->res.now_ms;
+	}
+}
+
 int
 sched_source_started(struct sched_core *s, struct sched_peer *p, struct err *e)
 {
@@ -360,6 +375,7 @@ sched_source_started(struct sched_core *s, struct sched_peer *p, struct err *e)
 		t->progress_ms = s->res.now_ms;
 	sched_peer_set_state(&s->res, p, SCHED_PEER_BACK_TO_SOURCE);
 	p->depth = 0;
+	lift_short_blocks(s, p);
 	new_server(s, p);
 	return 0;
 }

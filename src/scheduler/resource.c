@@ -85,6 +85,7 @@ sched_task_new(struct sched_resources *r, struct slice id, uint32_t type)
 	list_init(&t->sources);
 	list_init(&t->triggers);
 	list_init(&t->dirty);
+	list_init(&t->bereft);
 	list_init(&t->all);
 	map_put(&r->tasks, slice_str(t->id), t);
 	list_add_tail(&r->task_list, &t->all);
@@ -167,6 +168,7 @@ sched_task_remove(struct sched_resources *r, struct sched_task *t)
 	map_del(&r->tasks, slice_str(t->id));
 	list_del(&t->all);
 	list_del(&t->dirty);
+	list_del(&t->bereft);
 	r->memory -= sizeof *t + strlen(t->id) + 160;
 	sched_task_set_text(r, t, &t->url, slice_make(NULL, 0));
 	sched_task_set_text(r, t, &t->digest, slice_make(NULL, 0));

@@ -144,6 +144,7 @@ struct sched_task {
 	bool is_restore_tried;
 	bool is_dirty;                  /* waiters are to be looked at again */
 	struct list dirty;              /* in sched_core.dirty */
+	struct list bereft;             /* in sched_core.bereft */
 	struct heap_node check;         /* next time-driven look at the waiters */
 	struct heap_node refresh;       /* next look at the hungry */
 	struct list all;                /* in sched_resources.task_list */

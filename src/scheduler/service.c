@@ -36,17 +36,35 @@ first_of(const struct heap *h, int64_t at)
 	return n && n->key < at ? n->key : at;
 }
 
+/* The timer is not later than the next thing that is due. */
+static void
+arm_due(struct scheduler *s)
+{
+	int64_t at = first_of(&s->core.checks, first_of(&s->core.refreshes, s->timer_at_ms));
+
+	if (at < s->timer_at_ms)
+		arm(s, at > s->core.res.now_ms ? at - s->core.res.now_ms : 0);
+}
+
+static bool
+has_work(const struct scheduler *s)
+{
+	return !list_is_empty(&s->core.dirty) || !list_is_empty(&s->core.bereft) || !list_is_empty(&s->broken);
+}
+
+/* What is left after one run waits for the next turn, so that connections are heard in between. */
 static void
 on_later(struct loop_later *later)
 {
 	struct scheduler *s = CONTAINER_OF(later, struct scheduler, later);
-	bool is_more;
 
 	service_now(s);
-	is_more = sched_core_run(&s->core);
+	sched_core_run(&s->core);
 	service_peer_end_broken(s);
-	if (is_more)
+	if (has_work(s))
 		arm(s, 0);
+	else
+		arm_due(s);
 }
 
 static void
@@ -71,14 +89,9 @@ on_timer(void *ctx)
 void
 service_after(struct scheduler *s)
 {
-	int64_t at = s->timer_at_ms;
-
-	if (!list_is_empty(&s->core.dirty) || !list_is_empty(&s->broken))
+	if (has_work(s))
 		loop_defer(s->loop, &s->later, on_later);
-	at = first_of(&s->core.refreshes, at);
-	at = first_of(&s->core.checks, at);
-	if (at < s->timer_at_ms)
-		arm(s, at > s->core.res.now_ms ? at - s->core.res.now_ms : 0);
+	arm_due(s);
 }
 
 struct scheduler *

@@ -67,8 +67,6 @@ service_peer_end_broken(struct scheduler *s)
 		rpc_stream_end(ps->rpc, ERR_RESOURCE_EXHAUSTED, "peer does not read its answers", slice_make(NULL, 0));
 		stream_free(ps);
 	}
-	if (!list_is_empty(&s->core.dirty))
-		service_after(s);
 }
 
 /* ---- from the stream ---- */

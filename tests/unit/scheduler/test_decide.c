@@ -1057,18 +1057,17 @@ fifth_answer_of_an_old_peer_needs_no_sixth(void **state)
 	host(w, "10.0.0.1-a");
 	host(w, "10.0.0.2-r");
 	host(w, "10.0.0.3-s");
-	r = source(w, "10.0.0.3-s", "S", 3);
-	a = reg(w, "10.0.0.2-r", "R");
-	started(w, a);
-	piece(w, a, 0, "S");
-	stream_lost(w, r);
-	r = a;
+	source(w, "10.0.0.3-s", "S", 3);
+	r = reg(w, "10.0.0.2-r", "R");
+	started(w, r);
+	piece(w, r, 0, "S");
 	a = reg(w, "10.0.0.1-a", "A");
 	started(w, a);
+	sched_peer_block(&w->core.res, a->peer, sched_host_find(&w->core.res, slice_str("10.0.0.3-s")), 600000);
 	for (uint32_t i = 1; i < 4; i++) {
-		assert_parents(a, "R", NULL);
 		piece(w, r, i, "S");
 		reschedule(w, a);
+		assert_parents(a, "R", NULL);
 	}
 	assert_int_equal(a->n_answers, 4);
 	assert_parents(a, "R", NULL);
@@ -1076,6 +1075,88 @@ fifth_answer_of_an_old_peer_needs_no_sixth(void **state)
 	reschedule(w, a);
 	assert_source(a);
 	assert_int_equal(a->n_answers, 5);
+	world_free(w);
+}
+
+static struct stream *
+child_with(struct world *w, const char *host_id, const char *peer, uint32_t from, uint32_t n)
+{
+	struct stream *s;
+
+	host(w, host_id);
+	s = reg(w, host_id, peer);
+	started(w, s);
+	for (uint32_t i = 0; i < n; i++)
+		piece(w, s, from + i, "S");
+	return s;
+}
+
+static void
+lost_source_of_peers_at_work_is_replaced_by_the_best_of_them(void **state)
+{
+	struct world *w = world_new(NULL);
+	struct stream *s, *a, *b;
+
+	(void)state;
+	w->is_live = true;
+	host(w, "10.0.0.3-s");
+	s = source(w, "10.0.0.3-s", "S", 100);
+	a = child_with(w, "10.0.0.1-a", "A", 0, 40);
+	b = child_with(w, "10.0.0.2-b", "B", 0, 50);
+	pass(w, 100);
+	assert_true(has_parent(a, "B") && has_parent(b, "A"));
+	stream_lost(w, s);
+	assert_source(b);
+	assert_int_equal(a->kind, SCHED_ANSWER_NORMAL);
+	source_started(w, b);
+	assert_int_equal(b->peer->state, SCHED_PEER_BACK_TO_SOURCE);
+	pass(w, 100);
+	assert_true(has_parent(a, "B"));
+	assert_int_equal(w->n_sources, 2);
+	world_free(w);
+}
+
+static void
+lost_source_is_not_replaced_while_the_others_have_all(void **state)
+{
+	struct world *w = world_new(NULL);
+	struct stream *s;
+
+	(void)state;
+	w->is_live = true;
+	host(w, "10.0.0.3-s");
+	s = source(w, "10.0.0.3-s", "S", 10);
+	child_with(w, "10.0.0.1-a", "A", 0, 128);
+	child_with(w, "10.0.0.2-b", "B", 128, 128);
+	w->n_sources = 0;
+	stream_lost(w, s);
+	pass(w, 1000);
+	assert_int_equal(w->n_sources, 0);
+	world_free(w);
+}
+
+static void
+peers_that_have_parts_only_do_not_feed_each_other_for_ever(void **state)
+{
+	struct world *w = world_new(NULL);
+	struct stream *s, *a, *b;
+
+	(void)state;
+	host(w, "10.0.0.3-s");
+	s = source(w, "10.0.0.3-s", "S", 100);
+	a = child_with(w, "10.0.0.1-a", "A", 0, 40);
+	b = child_with(w, "10.0.0.2-b", "B", 0, 50);
+	stream_lost(w, s);
+	w->n_sources = 0;
+	assert_int_equal(a->n_answers, 1);
+	reschedule(w, a);
+	assert_source(a);
+	reschedule(w, b);
+	assert_int_equal(w->n_sources, 1);
+	assert_int_equal(b->n_answers, 1);
+	source_started(w, a);
+	assert_int_equal(b->n_answers, 2);
+	assert_parents(b, "A", NULL);
 	world_free(w);
 }
 
@@ -1155,6 +1236,9 @@ main(void)
 		cmocka_unit_test(seed_with_a_holder_at_hand_does_not_go_to_the_source),
 		cmocka_unit_test(grant_that_is_not_used_lapses),
 		cmocka_unit_test(fifth_answer_of_an_old_peer_needs_no_sixth),
+		cmocka_unit_test(lost_source_of_peers_at_work_is_replaced_by_the_best_of_them),
+		cmocka_unit_test(lost_source_is_not_replaced_while_the_others_have_all),
+		cmocka_unit_test(peers_that_have_parts_only_do_not_feed_each_other_for_ever),
 		cmocka_unit_test(live_peer_is_told_of_new_parents),
 	};
 
