@@ -553,6 +553,7 @@ schema_set_defaults(struct schema_walk *w, const struct schema *s, void *base)
 	struct config_notes *callers = w->notes;
 	struct config_notes own = CONFIG_NOTES_INIT;
 
+	/* cppcheck-suppress autoVariables; put back below */
 	w->notes = &own;
 	for (size_t i = 0; i < s->count; i++) {
 		const struct schema_key *key = &s->keys[i];

@@ -47,10 +47,11 @@ add_server(struct dns_conf *c, struct slice ip, uint16_t port)
 static void
 add_search(struct dns_conf *c, struct slice name)
 {
-	char *out = c->search[c->n_search];
+	char *out;
 
 	if (c->n_search == DNS_SEARCH_MAX || name.n == 0 || name.n >= DNS_NAME_SIZE)
 		return;
+	out = c->search[c->n_search];
 	memcpy(out, name.p, name.n);
 	out[name.n] = '\0';
 	if (!dns_name_is_valid(out))

@@ -583,7 +583,7 @@ http_exchange_query(const struct http_exchange *x)
 	struct slice t = served_of(x)->h1.target;
 	ptrdiff_t mark = slice_find(t, '?');
 
-	return mark < 0 ? (struct slice){0} : slice_make(t.p + mark + 1, t.n - (size_t)mark - 1);
+	return mark < 0 ? slice_make(NULL, 0) : slice_make(t.p + mark + 1, t.n - (size_t)mark - 1);
 }
 
 void

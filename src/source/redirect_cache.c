@@ -131,7 +131,7 @@ visible_expiry(struct slice target)
 {
 	struct buf name = BUF_INIT, value = BUF_INIT;
 	ptrdiff_t mark = slice_find(target, '?');
-	struct slice query = mark < 0 ? (struct slice){0} : slice_sub(target, (size_t)mark + 1, target.n);
+	struct slice query = mark < 0 ? slice_make(NULL, 0) : slice_sub(target, (size_t)mark + 1, target.n);
 	int64_t begin = 0, end = 0;
 	uint64_t lasts = 0, n;
 	ptrdiff_t hash = slice_find(query, '#');

@@ -129,7 +129,7 @@ read_user(struct build *b, struct slice text)
 {
 	ptrdiff_t colon = slice_find(text, ':');
 	struct slice user = slice_sub(text, 0, colon < 0 ? text.n : (size_t)colon);
-	struct slice password = colon < 0 ? (struct slice){0} : slice_sub(text, (size_t)colon + 1, text.n);
+	struct slice password = colon < 0 ? slice_make(NULL, 0) : slice_sub(text, (size_t)colon + 1, text.n);
 
 	if (user.n == 0 && password.n == 0)
 		return;
