@@ -28,7 +28,7 @@ struct source_scheme {
 	void (*stop)(struct source_op *op);
 };
 
-/* The known schemes, ended by one without a name. */
+/* The schemes there are; source.c looks them up. */
 extern const struct source_scheme source_http, source_https;
 
 struct source_trust {
