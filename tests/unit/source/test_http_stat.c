@@ -426,6 +426,20 @@ ipv6_literal(void **state)
 }
 
 static void
+encoding_that_the_origin_insists_on_is_told(void **state)
+{
+	struct world *w = *state;
+	struct source_request q = request(w, "/gen/100/1?gzip");
+	struct result r = {0};
+
+	run(w, &q, false, &r);
+	assert_false(r.failed);
+	assert_string_equal(r.content_encoding, "gzip");
+	expect_text(r.headers, "content-encoding: gzip\n");
+	result_free(&r);
+}
+
+static void
 bad_urls_and_schemes_are_told(void **state)
 {
 	static const struct {
@@ -532,6 +546,7 @@ main(void)
 		T(target_travels_byte_for_byte),
 		T(user_and_password_of_the_url_become_basic),
 		T(ipv6_literal),
+		T(encoding_that_the_origin_insists_on_is_told),
 		T(bad_urls_and_schemes_are_told),
 		T(counts_go_to_the_observer_once_per_operation),
 	};

@@ -3,6 +3,7 @@
 #include "net/addr.h"
 #include "net/conn.h"
 #include "net/http_server.h"
+#include "net/listener.h"
 #include "net/tls.h"
 
 #define VECTORS "tests/vectors/https/"
@@ -339,6 +340,81 @@ credentials_do_not_go_from_https_to_http(void **state)
 	result_free(&r);
 }
 
+/* A server that ends its answer by dropping TCP, without the close_notify that would end it for TLS. */
+struct cutter {
+	struct tls_config *tls;
+	struct loop *loop;
+	bool in_order;
+	struct conn *conn;
+};
+
+static size_t
+cutter_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
+{
+	static const char answer[] = "HTTP/1.1 200 OK\r\n\r\npart of it";
+	struct cutter *cut = ctx;
+
+	(void)p;
+	conn_write(c, answer, sizeof(answer) - 1, NULL);
+	cut->conn = NULL;
+	if (cut->in_order)
+		conn_close(c);
+	else
+		conn_abort(c);
+	return n;
+}
+
+static void
+cutter_close(struct conn *c, void *ctx, const struct err *e)
+{
+	(void)c;
+	(void)e;
+	((struct cutter *)ctx)->conn = NULL;
+}
+
+static void
+cutter_accept(void *ctx, int fd, const struct addr *peer)
+{
+	static const struct conn_events ev = {.on_data = cutter_data, .on_close = cutter_close};
+	struct cutter *cut = ctx;
+
+	(void)peer;
+	cut->conn = conn_adopt(cut->loop, fd, &(struct conn_opts){.tls = cut->tls}, &ev, cut);
+}
+
+static void
+body_cut_without_close_notify_is_not_whole(void **state)
+{
+	struct tls_world *t = *state;
+	struct tls_server_opts o = {.cert_file = VECTORS "server.pem", .key_file = VECTORS "server.key"};
+	struct cutter cut = {.loop = t->w.loop};
+	struct source_request q;
+	struct result r = {0};
+	struct listener *l;
+	struct addr a;
+	struct err e;
+
+	cut.tls = tls_server_new(&o, &e);
+	assert_int_equal(addr_from_ip(&a, slice_str("127.0.0.1"), 0), 0);
+	l = listener_tcp(t->w.loop, &a, cutter_accept, &cut, &e);
+	assert_non_null(l);
+	t->port = addr_port(listener_addr(l));
+	q = https(t, "127.0.0.1", "/");
+	run(&t->w, &q, true, &r);
+	assert_true(r.failed);
+	expect_text(r.error, "127.0.0.1:");
+	result_free(&r);
+	cut.in_order = true;
+	run(&t->w, &q, true, &r);
+	assert_false(r.failed);
+	assert_string_equal(buf_cstr(&r.body), "part of it");
+	result_free(&r);
+	if (cut.conn != NULL)
+		conn_abort(cut.conn);
+	listener_free(l);
+	tls_config_unref(cut.tls);
+}
+
 /* ---- proxies ---- */
 
 static void
@@ -442,6 +518,7 @@ main(void)
 		T(other_names_and_past_dates_are_refused),
 		T(plain_text_where_tls_was_expected_is_told),
 		T(credentials_do_not_go_from_https_to_http),
+		T(body_cut_without_close_notify_is_not_whole),
 		T(https_goes_through_connect),
 		T(proxy_that_refuses_is_not_asked_again),
 		T(http_goes_in_absolute_form),
