@@ -452,7 +452,7 @@ job_in_thread(struct loop_msg *msg)
 }
 
 void
-origin_start(struct worker *w, struct loop *home, struct origin_job *job)
+origin_job_start(struct worker *w, struct loop *home, struct origin_job *job)
 {
 	arena_init(&job->error.arena, ORIGIN_ERROR_BYTES);
 	job->worker = w;

@@ -113,7 +113,7 @@ struct origin_job {
 	struct loop_timer wait_timer, cancel_timer;
 };
 
-void origin_start(struct worker *w, struct loop *home, struct origin_job *job);
+void origin_job_start(struct worker *w, struct loop *home, struct origin_job *job);
 void origin_cancel(struct origin_job *job);
 /* Frees what the job holds; the struct itself is the caller's. */
 void origin_job_clear(struct origin_job *job);

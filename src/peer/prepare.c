@@ -146,7 +146,7 @@ stream_start(struct task *t, uint64_t piece_length, struct err *e)
 	t->stream = job;
 	t->engine->metrics.backend_started++;
 	log_info("origin does not tell the length, reading it in sequence task=%s", t->id);
-	origin_start(workers_take(t->engine->o.workers), t->engine->o.loop, job);
+	origin_job_start(workers_take(t->engine->o.workers), t->engine->o.loop, job);
 	return 0;
 }
 

@@ -162,7 +162,7 @@ start_job(struct session *s, uint32_t first, uint32_t last, bool use_range, uint
 	list_add_tail(&s->source_jobs, &job->link);
 	s->source_job_count++;
 	g->metrics.backend_started++;
-	origin_start(workers_take(g->o.workers), g->o.loop, job);
+	origin_job_start(workers_take(g->o.workers), g->o.loop, job);
 	return 0;
 }
 
