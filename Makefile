@@ -120,8 +120,11 @@ FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BUILD := $(BUILD)/fuzz
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
-.PHONY: fuzz-build
-fuzz: fuzz-build
+.PHONY: fuzz-build fuzz-deps
+fuzz-deps:
+	@tests/deps fuzz
+
+fuzz: fuzz-deps fuzz-build
 	@tests/run-fuzz $(FUZZ_BUILD) $(FUZZ_SECONDS) $(FUZZ)
 
 fuzz-build:
@@ -159,7 +162,8 @@ bench: deps
 	  $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 	@$(PYTHON) tests/bench/run.py $(abspath $(BUILD))
 
-lint:
+lint: deps $(PROTO_HDRS)
+	@tests/deps lint
 	@tests/lint $(abspath $(BUILD))
 
 check-all: deps
