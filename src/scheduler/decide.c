@@ -197,7 +197,7 @@ answer_source(struct sched_core *s, struct sched_peer *c, const char *descriptio
 }
 
 static void
-log_parents(const struct sched_core *s, const struct sched_peer *c, const struct sched_pick *pick)
+log_parents(const struct sched_core *s, const struct sched_peer *c, const struct sched_pick *pick, const char *what)
 {
 	char text[SCHEDULER_PARENTS_MAX * 80];
 	size_t n = 0;
@@ -208,7 +208,7 @@ log_parents(const struct sched_core *s, const struct sched_peer *c, const struct
 
 		n += k > 0 ? (size_t)k : 0;
 	}
-	log_debug("schedule to parents task=%s peer=%s parents=%s waited_ms=%lld", c->task->id, c->id, text,
+	log_debug("%s task=%s peer=%s parents=%s waited_ms=%lld", what, c->task->id, c->id, text,
 		(long long)(s->res.now_ms - c->asked_ms));
 }
 
@@ -218,7 +218,7 @@ answer_parents(struct sched_core *s, struct sched_peer *c, const struct sched_pi
 	for (unsigned i = 0; i < pick->n; i++)
 		sched_edge_add(&s->res, pick->parents[i], c);
 	if (log_get_level() <= LOG_DEBUG)
-		log_parents(s, c, pick);
+		log_parents(s, c, pick, "schedule to parents");
 	answer(s, c, SCHED_ANSWER_NORMAL, NULL);
 	if (c->is_live && c->n_parents < s->res.opt.candidate_parent_limit && list_is_empty(&c->hungry))
 		list_add_tail(&c->task->hungry, &c->hungry);
@@ -493,6 +493,8 @@ refresh_peer(struct sched_core *s, struct sched_peer *c)
 	if (pick.n > 0) {
 		for (unsigned i = 0; i < pick.n; i++)
 			sched_edge_add(&s->res, pick.parents[i], c);
+		if (log_get_level() <= LOG_DEBUG)
+			log_parents(s, c, &pick, "schedule more parents");
 		s->out.answer(s->ctx, c, &a);
 	}
 	return c->n_parents < s->res.opt.candidate_parent_limit;
