@@ -65,6 +65,7 @@ struct daemon {
 	struct loop_timer tick, gc, certificates, grace, home;
 	bool certificates_are_bad;      /* said once */
 	unsigned draining;              /* servers that still have work */
+	bool is_ending;                 /* daemon_free is at work: what the steps of an orderly stop report comes too late */
 	atomic_uint stops;
 	struct loop_msg stop_msg;
 	atomic_bool is_reloading;       /* reload_msg is on its way */
@@ -442,7 +443,7 @@ server_drained(void *ctx)
 {
 	struct daemon *d = ctx;
 
-	if (--d->draining > 0)
+	if (d->is_ending || --d->draining > 0)
 		return;
 	engine_drain(d->parts.engine);
 	loop_timer_set(d->parts.loop, &d->home, HOME_MS, home_is_late, d);
@@ -454,6 +455,8 @@ left_cluster(void *ctx)
 {
 	struct daemon *d = ctx;
 
+	if (d->is_ending)
+		return;
 	front_stop(d->upload_front);
 	if (d->scheduler_front != NULL)
 		front_stop(d->scheduler_front);
@@ -469,6 +472,8 @@ stop_now(struct loop_msg *msg)
 {
 	struct daemon *d = CONTAINER_OF(msg, struct daemon, stop_msg);
 
+	if (d->is_ending)
+		return;
 	log_info("stopping");
 	d->parts.is_ready = false;
 	health_set(&d->download_health, false);
@@ -540,6 +545,8 @@ daemon_free(struct daemon *d)
 		return;
 	if (d->parts.loop == NULL)
 		goto out;
+	d->is_ending = true;
+	d->parts.is_ready = false;
 	loop_timer_clear(d->parts.loop, &d->tick);
 	loop_timer_clear(d->parts.loop, &d->gc);
 	loop_timer_clear(d->parts.loop, &d->certificates);
