@@ -193,6 +193,7 @@ struct picking {
 	uint32_t n_needed;
 	bool is_known;
 	bool has_marks;
+	bool is_refresh;                /* c is at work and adds to its list: who has nothing yet is good enough */
 	struct sched_pick *out;
 	struct candidate found[SCHEDULER_SAMPLE_MAX];
 	unsigned n_found;
@@ -256,7 +257,7 @@ check(struct picking *k, struct sched_peer *p)
 		return SCHED_RULE_SELF;
 	if (h->disable_shared || !sched_host_is_fresh(r, h))
 		return SCHED_RULE_HOST;
-	if (p->state == SCHED_PEER_RUNNING ? p->n_finished == 0 && h->type != 1 :
+	if (p->state == SCHED_PEER_RUNNING ? p->n_finished == 0 && h->type != 1 && !k->is_refresh :
 		p->state != SCHED_PEER_SUCCEEDED && p->state != SCHED_PEER_BACK_TO_SOURCE)
 		return SCHED_RULE_STATE;
 	if (sched_is_stalled(r, p))
@@ -499,6 +500,7 @@ sched_pick(struct sched_resources *r, struct sched_peer *c, enum sched_slots slo
 	k.n_needed = sched_peer_needed(c, &k.is_known);
 	k.has_marks = !r->opt.mesh && c->n_children > 0;
 	k.out = out;
+	k.is_refresh = c->is_live && c->state == SCHED_PEER_RUNNING && !c->is_waiting && c->n_parents > 0;
 	k.n_found = 0;
 	if (k.has_marks)
 		sched_edges_mark_below(r, c);

@@ -124,7 +124,7 @@ struct sched_task {
 	struct list peers;              /* sched_peer.in_task */
 	uint32_t n_peers;
 	uint32_t n_holders;             /* Succeeded ones */
-	struct sched_peer **servers;    /* those that may be parents: Succeeded, BackToSource, Running with a piece or on a seed */
+	struct sched_peer **servers;    /* those that may be parents: Succeeded, BackToSource, Running with a piece, on a seed, or live */
 	uint32_t n_servers, cap_servers;
 	struct sched_idc_servers *buckets;      /* servers by IDC, once there are more than a sample */
 	uint32_t n_buckets;

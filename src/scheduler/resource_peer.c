@@ -126,7 +126,7 @@ can_serve(const struct sched_peer *p)
 	if (p->host->provisional || p->host->disable_shared)
 		return false;
 	return p->state == SCHED_PEER_SUCCEEDED || p->state == SCHED_PEER_BACK_TO_SOURCE ||
-		(p->state == SCHED_PEER_RUNNING && (p->n_finished > 0 || p->host->type == 1));
+		(p->state == SCHED_PEER_RUNNING && (p->n_finished > 0 || p->host->type == 1 || p->is_live));
 }
 
 void

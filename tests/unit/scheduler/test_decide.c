@@ -1164,27 +1164,39 @@ static void
 live_peer_is_told_of_new_parents(void **state)
 {
 	struct world *w = world_new(NULL);
-	struct stream *a, *b;
+	struct stream *a, *b, *c;
 
 	(void)state;
 	w->is_live = true;
 	host(w, "10.0.0.1-a");
 	host(w, "10.0.0.2-b");
 	host(w, "10.0.0.3-s");
+	host(w, "10.0.0.4-c");
 	source(w, "10.0.0.3-s", "S", 3);
 	a = reg(w, "10.0.0.1-a", "A");
-	b = reg(w, "10.0.0.2-b", "B");
 	started(w, a);
-	started(w, b);
 	assert_parents(a, "S", NULL);
-	piece(w, a, 0, "S");
-	pass(w, 100);
-	assert_parents(b, "S", "A", NULL);
-	assert_int_equal(a->n_answers, 1);
-	piece(w, b, 1, "S");
+	/* A peer that is alive and takes lists itself is told before it has a piece: the others are connected by then. */
+	b = reg(w, "10.0.0.2-b", "B");
+	assert_parents(b, "S", NULL);
+	started(w, b);
 	pass(w, 100);
 	assert_parents(a, "S", "B", NULL);
-	assert_int_equal(b->n_answers, 2);
+	assert_parents(b, "S", "A", NULL);
+	/* Another one only once it has something; and a full list is left alone. */
+	w->is_live = false;
+	c = reg(w, "10.0.0.4-c", "C");
+	started(w, c);
+	pass(w, 100);
+	assert_int_equal(a->n_answers, 2);
+	piece(w, c, 1, "S");
+	pass(w, 100);
+	assert_parents(a, "S", "B", "C", NULL);
+	assert_int_equal(a->n_answers, 3);
+	piece(w, b, 1, "S");
+	pass(w, 5000);
+	assert_int_equal(a->n_answers, 3);
+	assert_int_equal(c->n_answers, 1);
 	world_free(w);
 }
 
