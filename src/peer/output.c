@@ -15,6 +15,7 @@
 #include "peer/task.h"
 #include "peer/worker.h"
 #include "store/file.h"
+#include "store/os/creds.h"
 #include "store/output.h"
 
 /* Bytes copied between two looks at the cancel flag. */
@@ -143,9 +144,7 @@ output_check_digest(const struct common_download *d, struct err *e)
 static struct store_output_options
 options_of(const struct output_job *job)
 {
-	return (struct store_output_options){
-		.target = job->target, .overwrite = job->overwrite, .has_owner = job->has_owner, .uid = job->uid, .gid = job->gid,
-	};
+	return (struct store_output_options){.target = job->target, .overwrite = job->overwrite};
 }
 
 int
@@ -162,7 +161,12 @@ output_check(struct task *t, const struct task_caller *c, struct err *e)
 	target = slice_dup(d->output_path);
 	o.target = target;
 	f = store_task_file(t->store, NULL);
-	rc = store_output_check(NULL, &o, t->engine->o.config->storage.dir, f, d->force_hard_link, e);
+	rc = c->has_owner ? creds_become(c->uid, c->gid, e) : 0;
+	if (rc == 0) {
+		rc = store_output_check(NULL, &o, t->engine->o.config->storage.dir, f, d->force_hard_link, e);
+		if (c->has_owner)
+			creds_restore(c->uid);
+	}
 	store_file_unref(f);
 	free(target);
 	return rc;
@@ -313,8 +317,14 @@ output_work(struct work_job *work)
 
 	if (job->has_digest && verify(job) < 0)
 		return;
-	if (job->target != NULL)
+	if (job->target == NULL)
+		return;
+	if (!job->has_owner) {
 		place(job);
+	} else if (creds_become(job->uid, job->gid, &job->err) == 0) {
+		place(job);
+		creds_restore(job->uid);
+	}
 }
 
 static void
