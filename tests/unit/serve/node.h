@@ -69,15 +69,16 @@ node_channels(struct node *n)
 	n->remote = rpc_channel_new(n->parts->loop, &remote);
 }
 
-/* `extra`: further top-level keys; with_scheduler: one inside. */
+/* `extra`: further top-level keys; with_scheduler: one inside; dynconfig: text of dynconfig.yaml, or NULL. */
 static inline struct node *
-node_start(bool with_scheduler, const char *extra)
+node_start_with(bool with_scheduler, const char *extra, const char *dynconfig)
 {
 	struct node *n = calloc(1, sizeof *n);
 	const struct config_options how = {.is_strict = true, .allow_ephemeral_ports = true};
 	struct config_notes notes = CONFIG_NOTES_INIT;
 	struct buf text = BUF_INIT;
 	struct err e = {0};
+	char path[96];
 
 	assert_non_null(n);
 	log_set_level(LOG_OFF);
@@ -97,7 +98,15 @@ node_start(bool with_scheduler, const char *extra)
 		fail_msg("%s", e.text);
 	config_notes_free(&notes);
 	buf_free(&text);
-	n->daemon = daemon_start(&(struct daemon_options){.config = &n->config}, &e);
+	snprintf(path, sizeof path, "%s/dynconfig.yaml", n->dir);
+	if (dynconfig != NULL) {
+		FILE *f = fopen(path, "w");
+
+		assert_non_null(f);
+		fputs(dynconfig, f);
+		assert_int_equal(fclose(f), 0);
+	}
+	n->daemon = daemon_start(&(struct daemon_options){.config = &n->config, .dynconfig_path = dynconfig != NULL ? path : NULL}, &e);
 	if (n->daemon == NULL)
 		fail_msg("%s", e.text);
 	n->parts = daemon_parts(n->daemon);
@@ -106,6 +115,12 @@ node_start(bool with_scheduler, const char *extra)
 	n->origin = origin_start(&(struct origin_opts){0});
 	assert_non_null(n->origin);
 	return n;
+}
+
+static inline struct node *
+node_start(bool with_scheduler, const char *extra)
+{
+	return node_start_with(with_scheduler, extra, NULL);
 }
 
 static inline void
