@@ -1,62 +1,63 @@
+/*
+ * dfget's command line (spec: cli.md 3): options, checks, then the download.
+ */
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
 #include "cmd/cmd.h"
-#include "net/addr.h"
-#include "net/loop.h"
-#include "net/rpc_client.h"
-#include "peer/ids.h"
-#include "proto/common.h"
-#include "proto/dfdaemon.h"
+#include "cmd/get.h"
+#include "cmd/report.h"
 
-static bool over;
-static int result;
-
+/* Nothing is logged without --console. */
 static void
-on_end(struct rpc_call *call, void *ctx, const struct rpc_status *st)
+set_log(const struct get_options *o)
 {
-	(void)call;
-	(void)ctx;
-	if (st->code != 0)
-		fprintf(stderr, "dfget: %d %s\n", st->code, st->message);
-	result = st->code != 0;
-	over = true;
+	enum log_level level = (enum log_level)o->log_level.n, other;
+	const char *rust = getenv("RUST_LOG");
+
+	if (rust != NULL && log_parse_level(rust, &other) == 0)
+		level = other;
+	log_set_level(o->console ? level : LOG_OFF);
 }
 
-static void
-on_message(struct rpc_call *call, void *ctx, struct slice m)
+static int
+refuse_directory(const struct get_plan *p)
 {
-	(void)call;
-	(void)ctx;
-	(void)m;
+	struct err e;
+
+	err_set(&e, ERR_UNIMPLEMENTED, "unsupported %.*s download directory", SLICE_ARG(p->url.scheme));
+	report_download(&(struct get_end){.err = &e});
+	return 1;
 }
 
 int
 dfget_main(int argc, char **argv)
 {
-	static const struct rpc_call_events events = {.on_message = on_message, .on_end = on_end};
-	struct slice filters[DEFAULT_FILTER_COUNT];
-	struct common_download d = {.url = slice_str(argv[2]), .output_path = slice_str(argv[3]), .priority = 6, .overwrite = true,
-		.filtered_query_params = filters, .n_filtered_query_params = DEFAULT_FILTER_COUNT};
-	struct dfdaemon_download_task_request r = {.download = &d};
-	struct rpc_channel *ch;
-	struct rpc_call *call;
-	struct loop *loop;
-	struct addr a;
-	struct err e;
+	struct get_options o = {0};
+	struct get_plan plan = {0};
+	struct err e = {0};
+	int code = options_parse(&get_program, argc, argv, &o), rc;
 
-	(void)argc;
-	for (int i = 0; i < DEFAULT_FILTER_COUNT; i++)
-		filters[i] = slice_str(default_filtered_query_params[i]);
-	loop = loop_new("dfget", &e);
-	addr_from_unix(&a, argv[1], &e);
-	ch = rpc_channel_new(loop, &(struct rpc_channel_opts){.addr = a});
-	call = rpc_call_start(ch, DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_TASK, &events, NULL, &(struct rpc_call_opts){.headers_ms = -1});
-	rpc_call_send(call, &dfdaemon_download_task_request_desc, &r, &e);
-	rpc_call_half_close(call);
-	loop_run_until(loop, &over, 100000);
-	rpc_channel_free(ch);
-	loop_free(loop);
-	return result;
+	if (code != OPTIONS_GO)
+		goto out;
+	set_log(&o);
+	rc = get_plan_make(&plan, &o, &e);
+	if (rc == OPTIONS_USAGE) {
+		code = options_fail(&get_program, "%s", e.text);
+	} else if (rc != 0) {
+		report_validation(e.text);
+		code = 1;
+	} else if (get_is_directory(&o, &plan.url)) {
+		code = refuse_directory(&plan);
+	} else {
+		log_info("download to %s", plan.output != NULL ? plan.output : "standard output");
+		code = get_run(&plan);
+	}
+	get_plan_free(&plan);
+out:
+	options_free(&get_program, &o);
+	return code;
 }
