@@ -335,17 +335,21 @@ got_error(struct http_call *call, const struct h1 *h1)
 	call_fail(call, HTTP_PROTOCOL, &e);
 }
 
-static void
+/* False: the call is over. */
+static bool
 got_data(struct http_call *call, struct slice data)
 {
 	call->received += data.n;
 	if (!call->is_discarded) {
 		call->ev.on_data(call->ctx, data.p, data.n);
-	} else if (data.n > call->drain_left) {
-		http_call_release(call);
-	} else {
-		call->drain_left -= data.n;
+		return call->client != NULL;
 	}
+	if (data.n > call->drain_left) {
+		http_call_release(call);
+		return false;
+	}
+	call->drain_left -= data.n;
+	return true;
 }
 
 void
@@ -373,7 +377,8 @@ http_call_pump(struct http_call *call, struct slice *in)
 				return;
 			break;
 		case H1_DATA:
-			got_data(call, data);
+			if (!got_data(call, data))
+				return;
 			break;
 		case H1_END:
 			got_end(call, *in);

@@ -330,17 +330,19 @@ what_changed(struct http_op *h, const struct source_response *r, bool has_total,
 {
 	const struct source_validators *v = &h->op->r.validators;
 	const struct source_validators *now = &r->validators;
+	const char *tag = v->etag != NULL ? v->etag : "", *new_tag = now->etag != NULL ? now->etag : "";
 	const char *encoding = v->content_encoding != NULL ? v->content_encoding : "";
+	bool tags_decide = etag_is_strong(tag) && etag_is_strong(new_tag);
 	bool is_known = v->has_length || v->etag != NULL || v->last_modified != NULL;
 
-	if (etag_is_strong(v->etag) && etag_is_strong(now->etag) && strcmp(v->etag, now->etag) != 0)
+	if (tags_decide && strcmp(tag, new_tag) != 0)
 		return "the ETag";
 	if (v->has_length && has_total && total != v->length)
 		return "the length";
 	if (is_known && strcmp(encoding, now->content_encoding != NULL ? now->content_encoding : "") != 0)
 		return "the Content-Encoding";
 	if (v->last_modified != NULL && now->last_modified != NULL && strcmp(v->last_modified, now->last_modified) != 0
-	    && !(etag_is_strong(v->etag) && etag_is_strong(now->etag))) {
+	    && !tags_decide) {
 		char url[URL_REDACTED_MAX];
 
 		log_info("origin answers with another Last-Modified url=%s", url_redact_text(slice_str(h->op->url.text), url));

@@ -106,7 +106,7 @@ static void
 op_finish(struct source_op *op)
 {
 	list_del(&op->in_source);
-	if (op->impl != NULL)
+	if (op->scheme != NULL && op->impl != NULL)
 		op->scheme->stop(op);
 	op->source = NULL;
 	loop_defer_clear(&op->later);
