@@ -67,6 +67,8 @@ struct rpc_server_opts {
 	const char *name;               /* for logs: "download", "upload" */
 	/* Called for each new call that is not exempt: -1 with e refuses it (RESOURCE_EXHAUSTED from a rate limit). Optional. */
 	int (*admit)(void *ctx, const struct rpc_stream *s, struct err *e);
+	/* An admitted call got its response headers, or ended without, so many ms after it began: once for each. Optional. */
+	void (*answered)(void *admit_ctx, const struct rpc_stream *s, int64_t ms);
 	void *admit_ctx;
 	uint32_t stream_window;         /* [1 MiB] */
 	uint32_t connection_window;     /* [4 MiB] */

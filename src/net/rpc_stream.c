@@ -18,6 +18,18 @@
 
 static void on_later(struct loop_later *later);
 
+static void
+tell_answered(struct rpc_stream *s)
+{
+	struct rpc_server *srv = s->conn->server;
+
+	if (!s->is_admitted)
+		return;
+	s->is_admitted = false;
+	if (srv->opts.answered != NULL)
+		srv->opts.answered(srv->opts.admit_ctx, s, loop_now_ms(srv->loop) - s->admitted_at);
+}
+
 /* ---- the end ---- */
 
 /* Takes the stream out of everything; its memory lives until the present callback is over. */
@@ -26,6 +38,7 @@ detach(struct rpc_stream *s)
 {
 	struct rpc_conn *c = s->conn;
 
+	tell_answered(s);
 	s->is_dead = true;
 	list_del(&s->link);
 	list_del(&s->dirty);
@@ -117,6 +130,7 @@ put_headers(struct rpc_stream *s, const struct hpack_field *more)
 	if (h2_send_headers(s->conn->h2->h2, s->id, f, more != NULL ? 3 : 2, false, &e) != 0)
 		return;
 	s->sent_headers = true;
+	tell_answered(s);
 	/* For streamed answers the client's deadline is for the headers alone (wire.md 2.8). */
 	if (s->method->method->server_streams)
 		loop_timer_clear(s->conn->server->loop, &s->deadline);
@@ -580,6 +594,8 @@ rpc_stream_open(struct rpc_conn *c, uint32_t id, const struct hpack_field *f, si
 		rpc_stream_fail(s, &e);
 		return;
 	}
+	s->is_admitted = !method->is_exempt;
+	s->admitted_at = loop_now_ms(srv->loop);
 	if (timeout_ns >= 0) {
 		int64_t ms = timeout_ns / 1000000;
 

@@ -82,6 +82,8 @@ struct rpc_stream {
 	bool told_half_close;
 	bool has_request;
 	bool is_told;                   /* a handler knows of it */
+	bool is_admitted;               /* `answered` is still to be called */
+	int64_t admitted_at;            /* monotonic ms */
 	struct loop_timer deadline;     /* until response headers; until the end where the server does not stream */
 
 	struct buf out;

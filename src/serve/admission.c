@@ -1,10 +1,16 @@
 #include "serve/admission.h"
 
+#include <stdbool.h>
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/crc32.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "net/addr.h"
 #include "net/rpc_server.h"
+#include "serve/adaptive.h"
+#include "wire/pb.h"
 
 void
 admission_init(struct admission *a, uint64_t rate, uint64_t buffer, int64_t now_ms)
@@ -17,6 +23,7 @@ admission_init(struct admission *a, uint64_t rate, uint64_t buffer, int64_t now_
 	a->burst = a->rate + buffer;
 	a->host_burst = a->rate + buffer / 2;
 	a->refused = 0;
+	a->adaptive = NULL;
 	a->all = (struct admission_bucket){.tokens = a->burst, .at_ms = now_ms};
 	for (size_t i = 0; i < ADMISSION_HOSTS; i++)
 		a->hosts[i] = (struct admission_bucket){.tokens = a->host_burst, .at_ms = now_ms};
@@ -60,8 +67,39 @@ admission_take(struct admission *a, struct slice host, int64_t now_ms, struct er
 	return 0;
 }
 
+/* Children that are being served, and a look at what is here, go on whatever the load is: shedding them makes more work than it saves. */
+static bool
+is_ever_shed(const struct rpc_stream *s)
+{
+	static const char *const never[] = {"SyncPieces", "SyncHost", "StatLocalTask"};
+
+	for (size_t i = 0; i < COUNT_OF(never); i++)
+		if (strcmp(rpc_stream_method(s)->name, never[i]) == 0)
+			return false;
+	return true;
+}
+
 int
 admission_admit(void *ctx, const struct rpc_stream *s, struct err *e)
 {
-	return admission_take(ctx, addr_ip_bytes(rpc_stream_peer(s)), clock_mono_ms(), e);
+	struct admission *a = ctx;
+	int64_t now = clock_mono_ms();
+
+	if (a->adaptive != NULL && adaptive_enter(a->adaptive, now, is_ever_shed(s), e) < 0)
+		return -1;
+	if (admission_take(a, addr_ip_bytes(rpc_stream_peer(s)), now, e) == 0)
+		return 0;
+	if (a->adaptive != NULL)
+		adaptive_leave(a->adaptive);
+	return -1;
+}
+
+void
+admission_answered(void *ctx, const struct rpc_stream *s, int64_t ms)
+{
+	struct admission *a = ctx;
+
+	(void)s;
+	if (a->adaptive != NULL)
+		adaptive_answered(a->adaptive, clock_mono_ms(), ms);
 }

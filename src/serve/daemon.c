@@ -21,6 +21,7 @@
 #include "peer/worker.h"
 #include "proto/dfdaemon.h"
 #include "scheduler/scheduler.h"
+#include "serve/adaptive.h"
 #include "serve/admission.h"
 #include "serve/download.h"
 #include "serve/entries.h"
@@ -31,6 +32,7 @@
 #include "serve/piece.h"
 #include "serve/status.h"
 #include "serve/sync.h"
+#include "serve/turn.h"
 #include "source/source.h"
 #include "store/store.h"
 
@@ -54,15 +56,18 @@ struct daemon {
 	struct front *upload_front, *scheduler_front;
 	struct health download_health, upload_health, scheduler_health;
 	struct admission download_admission, upload_admission;
+	struct adaptive download_adaptive, upload_adaptive;
+	struct adaptive_load load;
 	struct download_service local, remote;
 	struct sync_service sync;
+	struct turn_service turns;
 	struct local_service about_tasks;
 	struct entries_service entries;
 	struct metrics_backend backend;
 	struct rpc_method download_methods[1], upload_methods[3];
 	struct tls_config *upload_tls, *parent_tls, *scheduler_tls;
 	char host_id[HOST_ID_SIZE], own_scheduler[ADDR_TEXT_MAX];
-	struct loop_timer tick, gc, certificates, grace, home;
+	struct loop_timer tick, gc, certificates, sample, grace, home;
 	bool certificates_are_bad;      /* said once */
 	unsigned draining;              /* servers that still have work */
 	bool is_ending;                 /* daemon_free is at work: what the steps of an orderly stop report comes too late */
@@ -162,6 +167,35 @@ collect_garbage(void *ctx)
 	if (r.expired > 0 || r.evicted > 0)
 		log_info("collected tasks expired=%zu evicted=%zu bytes=%llu", r.expired, r.evicted, (unsigned long long)r.freed);
 	loop_timer_set(d->parts.loop, &d->gc, r.has_more ? 1 : c->gc.interval_ms, collect_garbage, d);
+}
+
+/* ---- load ---- */
+
+static void
+sample_load(void *ctx)
+{
+	struct daemon *d = ctx;
+	const struct config_adaptive_rate_limit *c = &d->parts.config->server.adaptive_rate_limit;
+
+	d->download_adaptive.is_overloaded = d->upload_adaptive.is_overloaded = adaptive_load_look(&d->load, c);
+	loop_timer_set(d->parts.loop, &d->sample, c->collect_interval_ms, sample_load, d);
+}
+
+static void
+start_admission(struct daemon *d)
+{
+	const struct config *c = d->parts.config;
+	int64_t now = clock_mono_ms();
+
+	admission_init(&d->download_admission, c->download.server.request_rate_limit, c->download.server.request_buffer_size, now);
+	admission_init(&d->upload_admission, c->upload.server.request_rate_limit, c->upload.server.request_buffer_size, now);
+	if (!c->server.adaptive_rate_limit.is_on)
+		return;
+	adaptive_init(&d->download_adaptive, &c->server.adaptive_rate_limit);
+	adaptive_init(&d->upload_adaptive, &c->server.adaptive_rate_limit);
+	d->download_admission.adaptive = &d->download_adaptive;
+	d->upload_admission.adaptive = &d->upload_adaptive;
+	sample_load(d);
 }
 
 /* ---- TLS ---- */
@@ -289,18 +323,18 @@ start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct
 	const struct config *c = d->parts.config;
 	struct addr a;
 
-	admission_init(&d->download_admission, c->download.server.request_rate_limit, c->download.server.request_buffer_size, clock_mono_ms());
-	admission_init(&d->upload_admission, c->upload.server.request_rate_limit, c->upload.server.request_buffer_size, clock_mono_ms());
+	start_admission(d);
 	d->parts.download_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
-		.name = "download", .admit = admission_admit, .admit_ctx = &d->download_admission});
+		.name = "download", .admit = admission_admit, .answered = admission_answered, .admit_ctx = &d->download_admission});
 	d->parts.upload_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
-		.name = "upload", .admit = admission_admit, .admit_ctx = &d->upload_admission});
+		.name = "upload", .admit = admission_admit, .answered = admission_answered, .admit_ctx = &d->upload_admission});
 	add_methods(d);
 	health_serve(&d->download_health, d->parts.download_rpc, "dfdaemon.v2.DfdaemonDownload");
 	health_serve(&d->upload_health, d->parts.upload_rpc, "dfdaemon.v2.DfdaemonUpload");
 	d->parts.pieces = piece_server_new(&(struct piece_server_options){
 		.loop = d->parts.loop, .workers = d->parts.workers, .store = d->parts.store, .engine = d->parts.engine,
 		.bandwidth_limit = c->upload.bandwidth_limit, .is_disabled = c->upload.disable_shared});
+	turn_serve(&d->turns, d->parts.upload_rpc, d->parts.pieces);
 	if (parse_address(c->storage.server.ip, c->storage.server.tcp_port, &a, e) < 0 ||
 	    piece_server_listen(d->parts.pieces, &a, pieces, e) < 0)
 		return err_wrap(e, "storage.server");
@@ -550,6 +584,7 @@ daemon_free(struct daemon *d)
 	loop_timer_clear(d->parts.loop, &d->tick);
 	loop_timer_clear(d->parts.loop, &d->gc);
 	loop_timer_clear(d->parts.loop, &d->certificates);
+	loop_timer_clear(d->parts.loop, &d->sample);
 	loop_timer_clear(d->parts.loop, &d->grace);
 	loop_timer_clear(d->parts.loop, &d->home);
 	status_free(d->parts.status);
@@ -574,6 +609,8 @@ daemon_free(struct daemon *d)
 	loop_free(d->parts.loop);
 	log_info("stopped");
 out:
+	adaptive_free(&d->download_adaptive);
+	adaptive_free(&d->upload_adaptive);
 	tls_config_unref(d->upload_tls);
 	tls_config_unref(d->parent_tls);
 	tls_config_unref(d->scheduler_tls);

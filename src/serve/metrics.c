@@ -12,6 +12,7 @@
 #include "peer/engine.h"
 #include "peer/task.h"
 #include "scheduler/scheduler.h"
+#include "serve/adaptive.h"
 #include "serve/admission.h"
 #include "serve/daemon.h"
 #include "serve/local.h"
@@ -232,9 +233,14 @@ servers(struct metrics_text *t, const struct daemon_parts *p)
 	metrics_family(t, METRICS_COUNTER, X "limited_total", "Connections and calls that a limit refused.", false);
 	metrics_sample1(t, download.limited, "what", "download");
 	metrics_sample1(t, upload.limited, "what", "upload");
-	metrics_family(t, METRICS_COUNTER, X "shed_total", "Calls that the request rate refused.", false);
+	metrics_family(t, METRICS_COUNTER, X "rate_limited_total", "Calls that the request rate refused.", false);
 	metrics_sample1(t, p->download_admission->refused, "server", "download");
 	metrics_sample1(t, p->upload_admission->refused, "server", "upload");
+	metrics_family(t, METRICS_COUNTER, X "shed_total", "Calls shed under load.", false);
+	if (p->download_admission->adaptive != NULL)
+		metrics_sample1(t, p->download_admission->adaptive->shed, "server", "download");
+	if (p->upload_admission->adaptive != NULL)
+		metrics_sample1(t, p->upload_admission->adaptive->shed, "server", "upload");
 }
 
 static void

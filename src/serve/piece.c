@@ -15,13 +15,10 @@
 #include "peer/engine.h"
 #include "peer/worker.h"
 #include "serve/piece_conn.h"
+#include "serve/uplink.h"
 #include "store/file.h"
 #include "store/store.h"
 
-/* How often the uplink is looked at while somebody waits. */
-#define LOOK_MS 100
-/* The uplink counts as busy while it moves this share of the best it ever moved. */
-#define BUSY_PERCENT 70
 /* Requests that wait at once; a child asks for few, so this is a flood. */
 #define WAITING_MAX 65536
 /* How often each piece was served is remembered for so many tasks. */
@@ -46,8 +43,15 @@ struct piece_server {
 
 	struct list waiting;            /* piece_request.queue, in order of arrival */
 	size_t waiting_count;
-	unsigned active, slots;
-	uint64_t seen, best;            /* bytes at the last look; best number of bytes between two looks */
+	uint64_t arrivals;
+	struct list turns;              /* piece_turn.link */
+	unsigned turn_count;
+	struct list wanting;            /* piece_turn.queue, in order of arrival */
+	struct list given;              /* piece_turn.queue, the oldest first */
+	unsigned active, given_count;
+	struct uplink uplink;
+	uint64_t seen;                  /* bytes at the last look */
+	bool was_full;                  /* all slots were in use since */
 	struct loop_timer look;
 	struct map served;
 
@@ -86,16 +90,21 @@ served_of(struct piece_server *s, const struct store_task *t)
 	return v;
 }
 
-static unsigned
-note_served(struct piece_server *s, const struct store_task *t, uint32_t piece, bool count)
+static void
+note_served(struct piece_server *s, const struct store_task *t, uint32_t piece)
 {
 	struct served *v = served_of(s, t);
 
-	if (piece >= v->pieces)
-		return 0;
-	if (count && v->count[piece] < UINT8_MAX)
+	if (piece < v->pieces && v->count[piece] < UINT8_MAX)
 		v->count[piece]++;
-	return v->count[piece];
+}
+
+static unsigned
+times_served(struct piece_server *s, const char *task_id, uint32_t piece)
+{
+	const struct served *v = map_get(&s->served, slice_str(task_id));
+
+	return v == NULL || piece >= v->pieces ? 0 : v->count[piece];
 }
 
 /* ---- decisions ---- */
@@ -182,7 +191,8 @@ decide_content(struct piece_server *s, struct piece_request *r)
 	r->has_slot = true;
 	s->active++;
 	s->metrics.started++;
-	note_served(s, t, r->wanted.number, true);
+	r->began_ns = clock_mono_ns();
+	note_served(s, t, r->wanted.number);
 	store_task_upload_begin(t);
 	send_decision(r);
 }
@@ -190,58 +200,207 @@ decide_content(struct piece_server *s, struct piece_request *r)
 /* ---- whose turn ---- */
 
 static void look(void *ctx);
+static void serve_next(struct piece_server *s);
 
 /* Of those who wait: who asks for the piece that was served least often, the first among equals. */
 static struct piece_request *
-next_in_turn(struct piece_server *s)
+next_request(struct piece_server *s, unsigned *least)
 {
 	struct piece_request *best = NULL;
 
 	LIST_EACH(it, next, &s->waiting) {
 		struct piece_request *r = CONTAINER_OF(it, struct piece_request, queue);
+		unsigned times = times_served(s, r->task->id, r->wanted.number);
 
-		r->turn = note_served(s, r->task, r->wanted.number, false);
-		if (best == NULL || r->turn < best->turn)
+		if (best == NULL || times < *least) {
 			best = r;
-		if (best->turn == 0)
+			*least = times;
+		}
+		if (*least == 0)
+			break;
+	}
+	return best;
+}
+
+/* The same of those who wait for a turn. */
+static struct piece_turn *
+next_turn(struct piece_server *s, unsigned *least)
+{
+	struct piece_turn *best = NULL;
+
+	LIST_EACH(it, next, &s->wanting) {
+		struct piece_turn *t = CONTAINER_OF(it, struct piece_turn, queue);
+		unsigned times = times_served(s, t->task_id, t->number);
+
+		if (best == NULL || times < *least) {
+			best = t;
+			*least = times;
+		}
+		if (*least == 0)
 			break;
 	}
 	return best;
 }
 
 static void
+take_back(struct piece_turn *t)
+{
+	if (!t->is_given)
+		return;
+	t->is_given = false;
+	loop_timer_clear(t->server->o.loop, &t->given);
+	list_del(&t->queue);
+	t->server->given_count--;
+}
+
+static void
+turn_is_over(void *ctx)
+{
+	struct piece_turn *t = ctx;
+	struct piece_server *s = t->server;
+
+	take_back(t);
+	serve_next(s);
+}
+
+static void
+give_turn(struct piece_server *s, struct piece_turn *t)
+{
+	list_del(&t->queue);
+	t->waits = false;
+	t->is_given = true;
+	list_add_tail(&s->given, &t->queue);
+	s->given_count++;
+	loop_timer_set(s->o.loop, &t->given, PIECE_TURN_MS, turn_is_over, t);
+	t->on_turn(t);
+}
+
+/* True when one more was served. */
+static bool
+serve_one(struct piece_server *s)
+{
+	unsigned request_times = 0, turn_times = 0;
+	struct piece_request *r = next_request(s, &request_times);
+	struct piece_turn *t = next_turn(s, &turn_times);
+
+	if (r == NULL && t == NULL)
+		return false;
+	if (t == NULL || (r != NULL && (request_times < turn_times || (request_times == turn_times && r->arrival < t->arrival))))
+		decide_content(s, r);
+	else
+		give_turn(s, t);
+	return true;
+}
+
+static bool
+somebody_waits(const struct piece_server *s)
+{
+	return s->waiting_count > 0 || !list_is_empty(&s->wanting);
+}
+
+static void
 serve_next(struct piece_server *s)
 {
-	struct piece_request *r;
-
-	while (s->active < s->slots && (r = next_in_turn(s)) != NULL)
-		decide_content(s, r);
-	if (s->waiting_count > 0 && !loop_timer_is_set(&s->look)) {
+	while (s->active + s->given_count < s->uplink.slots && serve_one(s))
+		;
+	if (s->active + s->given_count < s->uplink.slots)
+		s->was_full = false;
+	if (somebody_waits(s) && !loop_timer_is_set(&s->look)) {
 		s->seen = atomic_load(&s->progress);
-		loop_timer_set(s->o.loop, &s->look, LOOK_MS, look, s);
+		s->was_full = true;
+		loop_timer_set(s->o.loop, &s->look, UPLINK_LOOK_MS, look, s);
 	}
 }
 
-/* Somebody waits: is the uplink busy? If what moves is far below the best seen, another transfer may use the rest. */
 static void
 look(void *ctx)
 {
 	struct piece_server *s = ctx;
-	uint64_t now = atomic_load(&s->progress), moved = now - s->seen;
+	uint64_t now = atomic_load(&s->progress);
 
+	uplink_look(&s->uplink, now - s->seen, s->was_full);
 	s->seen = now;
-	s->best -= s->best / 256;       /* links change; what was best an hour ago is forgotten */
-	if (moved > s->best)
-		s->best = moved;
-	if (moved < s->best / 100 * BUSY_PERCENT || moved == 0)
-		s->slots += s->slots < PIECE_SLOTS_MAX;
+	s->was_full = true;
+	if (somebody_waits(s))
+		loop_timer_set(s->o.loop, &s->look, UPLINK_LOOK_MS, look, s);
 	else
-		s->slots -= s->slots > PIECE_SLOTS_MIN;
-	if (s->waiting_count > 0)
-		loop_timer_set(s->o.loop, &s->look, LOOK_MS, look, s);
-	else
-		s->slots = PIECE_SLOTS_MIN;
+		uplink_rest(&s->uplink);
 	serve_next(s);
+}
+
+/* Whether children have to wait for turns may have changed. */
+static void
+tell_busy(struct piece_server *s)
+{
+	if (!uplink_set_children(&s->uplink, s->turn_count))
+		return;
+	LIST_EACH(it, next, &s->turns) {
+		struct piece_turn *t = CONTAINER_OF(it, struct piece_turn, link);
+
+		t->on_busy(t, s->uplink.takes_turns);
+	}
+}
+
+bool
+piece_turn_add(struct piece_server *s, struct piece_turn *t)
+{
+	t->server = s;
+	list_init(&t->queue);
+	s->turn_count++;
+	tell_busy(s);
+	list_add_tail(&s->turns, &t->link);
+	return s->uplink.takes_turns;
+}
+
+void
+piece_turn_remove(struct piece_turn *t)
+{
+	struct piece_server *s = t->server;
+
+	piece_turn_refuse(t);
+	list_del(&t->link);
+	s->turn_count--;
+	tell_busy(s);
+}
+
+void
+piece_turn_want(struct piece_turn *t, uint32_t number)
+{
+	struct piece_server *s = t->server;
+
+	t->number = number;
+	if (t->waits || t->is_given)
+		return;
+	t->waits = true;
+	t->arrival = s->arrivals++;
+	list_add_tail(&s->wanting, &t->queue);
+	serve_next(s);
+}
+
+void
+piece_turn_refuse(struct piece_turn *t)
+{
+	if (t->is_given)
+		take_back(t);
+	else if (t->waits)
+		list_del(&t->queue);
+	t->waits = false;
+	serve_next(t->server);
+}
+
+/* A request that uses up a turn of its task. */
+static bool
+uses_turn(struct piece_server *s, const struct piece_request *r)
+{
+	LIST_EACH(it, next, &s->given) {
+		struct piece_turn *t = CONTAINER_OF(it, struct piece_turn, queue);
+
+		if (strcmp(t->task_id, r->task->id) == 0) {
+			take_back(t);
+			return true;
+		}
+	}
+	return false;
 }
 
 static void
@@ -259,6 +418,11 @@ queue_request(struct piece_server *s, struct piece_request *r)
 		decide_error(s, r, VORTEX_INTERNAL, "too many requests wait");
 		return;
 	}
+	if (uses_turn(s, r)) {
+		decide_content(s, r);
+		return;
+	}
+	r->arrival = s->arrivals++;
 	list_add_tail(&s->waiting, &r->queue);
 	s->waiting_count++;
 	loop_timer_set(s->o.loop, &r->wait, PIECE_WAIT_MS, waited_too_long, r);
@@ -374,6 +538,8 @@ piece_request_done(struct loop_msg *msg)
 	if (r->was_checked && !r->task->is_deleted)
 		store_piece_checked(r->task, r->wanted.number, r->is_good);
 	if (r->has_slot) {
+		if (r->is_complete)
+			uplink_transferred(&s->uplink, r->sent, (clock_mono_ns() - r->began_ns) / 1000, s->active);
 		s->active--;
 		s->metrics.bytes += r->sent;
 		s->metrics.finished += r->is_complete;
@@ -385,6 +551,7 @@ piece_request_done(struct loop_msg *msg)
 	store_file_unref(r->file);
 	buf_free(&r->head);
 	free(r);
+	tell_busy(s);
 	serve_next(s);
 	if (s->is_draining && s->requests == 0)
 		drained_now(s);
@@ -398,8 +565,11 @@ piece_server_new(const struct piece_server_options *o)
 	struct piece_server *s = xcalloc(1, sizeof *s);
 
 	s->o = *o;
-	s->slots = PIECE_SLOTS_MIN;
+	uplink_init(&s->uplink);
 	list_init(&s->waiting);
+	list_init(&s->turns);
+	list_init(&s->wanting);
+	list_init(&s->given);
 	map_init(&s->served);
 	limit_init(&s->limit, o->bandwidth_limit);
 	atomic_init(&s->connections, 0);

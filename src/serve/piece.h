@@ -10,8 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/slice.h"
 #include "net/addr.h"
+#include "net/loop.h"
+#include "peer/ids.h"
 
 struct config;
 struct engine;
@@ -32,9 +35,10 @@ struct workers;
 #define PIECE_WRITE_MS 30000
 /* A request may wait so long for its turn, or for a piece that is still on its way to us. */
 #define PIECE_WAIT_MS 60000
-/* Transfers at a time while the uplink is busy, and when it is not. */
-#define PIECE_SLOTS_MIN 2
-#define PIECE_SLOTS_MAX 64
+/* A child that got a turn asks within this time, or the turn goes to the next. */
+#define PIECE_TURN_MS 1000
+/* Bytes of one connection that wait in the kernel: a transfer is over for us, and the next one begins, when the kernel has its bytes. */
+#define PIECE_NOTSENT_BYTES (256 * 1024)
 
 struct piece_server_options {
 	struct loop *loop;              /* the control loop */
@@ -52,11 +56,32 @@ struct piece_server_metrics {
 	size_t connections, active, waiting;
 };
 
+/* A child that knows of turns (turn.c). Its owner's memory; the control loop's. */
+struct piece_turn {
+	struct list link;               /* among all */
+	struct list queue;              /* among those that wait, or that got a turn */
+	struct piece_server *server;
+	char task_id[TASK_ID_SIZE];
+	uint32_t number;                /* the piece it would ask for */
+	uint64_t arrival;
+	bool waits, is_given;
+	struct loop_timer given;
+	void (*on_busy)(struct piece_turn *t, bool is_busy);    /* turns are given from now on, or not */
+	void (*on_turn)(struct piece_turn *t);  /* it may ask for one piece now; may be called from within piece_turn_want */
+};
+
 struct piece_server *piece_server_new(const struct piece_server_options *o);
 /* Accepts on this address; the real one (port 0: any) is in *bound. */
 int piece_server_listen(struct piece_server *s, const struct addr *a, struct addr *bound, struct err *e);
 /* Serves a connection that came in elsewhere; `early` are bytes read from it. Control loop. */
 void piece_server_adopt(struct piece_server *s, int fd, struct slice early);
+/* task_id and the functions are set; on_busy may be called from here on. True: turns are given now. */
+bool piece_turn_add(struct piece_server *s, struct piece_turn *t);
+void piece_turn_remove(struct piece_turn *t);
+/* Waits for a turn, if it does not already. */
+void piece_turn_want(struct piece_turn *t, uint32_t number);
+/* Does not wait, and gives its turn back. */
+void piece_turn_refuse(struct piece_turn *t);
 void piece_server_metrics(const struct piece_server *s, struct piece_server_metrics *out);
 /* Takes no new connection; `done` when the running transfers are over, at most ms later. Then piece_server_free. */
 void piece_server_drain(struct piece_server *s, int ms, void (*done)(void *ctx), void *ctx);

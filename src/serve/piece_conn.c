@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "net/conn.h"
+#include "net/os/sockopt.h"
 #include "serve/piece.h"
 #include "store/file.h"
 
@@ -334,6 +335,7 @@ begin(struct loop_msg *msg)
 
 	c->side = h->side;
 	list_add_tail(&h->side->conns, &c->link);
+	sockopt_notsent_max(h->fd, PIECE_NOTSENT_BYTES);
 	c->conn = conn_adopt(h->side->loop, h->fd, &opts, &events, c);
 	loop_timer_set(h->side->loop, &c->timer, PIECE_IDLE_MS, conn_is_idle, c);
 	buf_free(&h->early);

@@ -50,7 +50,8 @@ struct piece_request {
 	bool is_watching, has_slot;
 	struct store_task *task;
 	struct loop_timer wait;
-	unsigned turn;                  /* how often this piece was served before */
+	uint64_t arrival;               /* in which order it came */
+	int64_t began_ns;               /* when it got its slot */
 
 	/* The decision: an error packet, or header and content. */
 	bool is_error;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cluster/cluster.h"
 #include "net/loop.h"
+#include "peer/collect.h"
 #include "peer/engine.h"
 #include "peer/task.h"
 #include "proto/common.h"
@@ -161,7 +162,7 @@ sync_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request)
 	const struct store_task *t;
 	struct err e = {0}, found;
 
-	rpc_stream_send_headers(s);
+	rpc_stream_send_headers_with(s, PARENT_TURNS_HEADER, PARENT_TURNS_VALUE);
 	if (!task_id_is_valid(r->task_id)) {
 		err_set(&e, ERR_INVALID_ARGUMENT, "invalid task id");
 	} else if (r->n_interested_piece_numbers > SYNC_NUMBERS_MAX || service->streams >= SYNC_STREAMS_MAX) {
