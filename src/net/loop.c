@@ -306,7 +306,9 @@ loop_run_until(struct loop *l, const bool *done, int max_ms)
 
 		if (left <= 0)
 			break;
-		turn(l, (int)left);
+		/* What was deferred before may be all that was waited for. */
+		run_later(l);
+		turn(l, *done ? 0 : (int)left);
 	}
 	atomic_store(&l->runs, false);
 	return *done;
