@@ -4,6 +4,8 @@
 #include "proto/google.h"
 #include "proto/health.h"
 #include "scheduler/scheduler.h"
+#include "serve/adaptive.h"
+#include "serve/admission.h"
 #include "serve/entries.h"
 #include "serve/local.h"
 #include "store/store.h"
@@ -527,6 +529,55 @@ unserved_methods_are_unimplemented(void **state)
 	assert_int_equal(access("/etc/passwd", F_OK), 0);
 }
 
+static int
+start_limited(void **state)
+{
+	(void)state;
+	n = node_start(true, "server: {adaptiveRateLimit: {bucketCount: 5}}\n");
+	return 0;
+}
+
+static void
+calls_past_the_rate_are_refused_and_health_is_not(void **state)
+{
+	const struct dfdaemon_list_local_tasks_request r = {0};
+	/* Default rate and buffer; the loop is far quicker than the rate. */
+	unsigned refused = 0;
+	char text[512] = "";
+
+	(void)state;
+	for (unsigned i = 0; i < 3000 && refused == 0; i++) {
+		if (node_call(n, n->local, LOCAL(LIST_LOCAL_TASKS), &dfdaemon_list_local_tasks_response_desc, &r) == ERR_RESOURCE_EXHAUSTED) {
+			refused++;
+			snprintf(text, sizeof text, "%s", n->message);
+		}
+		assert_int_equal(check_health(n->local, ""), ERR_OK);
+	}
+	/* A machine that is slower than 400 calls a second never gets there. */
+	if (refused > 0) {
+		assert_string_equal(text, "server is overloaded: too many requests, please retry later");
+		assert_int_equal(n->parts->download_admission->refused, 1);
+	}
+	assert_int_equal(n->parts->download_admission->adaptive->in_flight, 0);
+	assert_int_equal(check_health(n->local, ""), ERR_OK);
+}
+
+static void
+answered_calls_are_not_in_flight(void **state)
+{
+	struct common_download d = {.url = node_url(n, "/gen/9M/1?drip=100000")};
+	struct rpc_call *call;
+
+	(void)state;
+	missing_task_is_not_found(state);
+	call = node_download_start(n, n->local, &d);
+	NODE_UNTIL(n, n->messages > 0);
+	/* Its headers are sent; the body does not count. */
+	assert_int_equal(n->parts->download_admission->adaptive->in_flight, 0);
+	rpc_call_cancel(call);
+	assert_int_equal(n->parts->upload_admission->adaptive->in_flight, 0);
+}
+
 #define WITH_NODE(test) cmocka_unit_test_setup_teardown(test, start, stop)
 
 int
@@ -552,6 +603,8 @@ main(void)
 		WITH_NODE(output_path_is_refused_over_tcp),
 		WITH_NODE(hostile_downloads_end_alone),
 		WITH_NODE(unserved_methods_are_unimplemented),
+		cmocka_unit_test_setup_teardown(calls_past_the_rate_are_refused_and_health_is_not, start_limited, stop),
+		WITH_NODE(answered_calls_are_not_in_flight),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,61 @@
+/*
+ * The inside of a daemon: for daemon.c, which puts it together, and daemon_stop.c, which takes it apart.
+ */
+#ifndef SERVE_DAEMON_INTERNAL_H
+#define SERVE_DAEMON_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "net/addr.h"
+#include "net/loop.h"
+#include "net/rpc_server.h"
+#include "peer/ids.h"
+#include "serve/adaptive.h"
+#include "serve/admission.h"
+#include "serve/daemon.h"
+#include "serve/download.h"
+#include "serve/entries.h"
+#include "serve/health.h"
+#include "serve/local.h"
+#include "serve/metrics_backend.h"
+#include "serve/sync.h"
+#include "serve/turn.h"
+
+struct front;
+struct listener;
+struct tls_config;
+
+struct daemon {
+	struct daemon_parts parts;
+	struct rpc_server *scheduler_rpc;
+	struct listener *unix_listener;
+	struct front *upload_front, *scheduler_front;
+	struct health download_health, upload_health, scheduler_health;
+	struct admission download_admission, upload_admission;
+	struct adaptive download_adaptive, upload_adaptive;
+	struct adaptive_load load;
+	struct download_service local, remote;
+	struct sync_service sync;
+	struct turn_service turns;
+	struct local_service about_tasks;
+	struct entries_service entries;
+	struct metrics_backend backend;
+	struct rpc_method download_methods[1], upload_methods[3];
+	struct tls_config *upload_tls, *parent_tls, *scheduler_tls;
+	char host_id[HOST_ID_SIZE], own_scheduler[ADDR_TEXT_MAX];
+	struct loop_timer tick, gc, certificates, sample, grace, home;
+	bool certificates_are_bad;      /* said once */
+	unsigned draining;              /* servers that still have work */
+	bool is_ending;                 /* daemon_free is at work: what the steps of an orderly stop report comes too late */
+	atomic_uint stops;
+	struct loop_msg stop_msg;
+	atomic_bool is_reloading;       /* reload_msg is on its way */
+	struct loop_msg reload_msg;
+};
+
+/* What the letters of daemon_stop and daemon_reload do. */
+void daemon_on_stop(struct loop_msg *msg);
+void daemon_on_reload(struct loop_msg *msg);
+
+#endif
