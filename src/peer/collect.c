@@ -163,11 +163,22 @@ sync_on_end(struct rpc_call *call, void *ctx, const struct rpc_status *st)
 	session_on_offer(session_of(p));
 }
 
+static void
+sync_on_headers(struct rpc_call *call, void *ctx, const struct hpack_field *fields, size_t n)
+{
+	struct parent *p = ctx;
+
+	(void)call;
+	for (size_t i = 0; i < n; i++)
+		if (slice_eq_str(fields[i].name, PARENT_TURNS_HEADER) && p->turns == NULL && session_of(p)->task->piece_count > 1)
+			parent_turns_start(p);
+}
+
 /* Asks for all pieces that are still missing. */
 static void
 sync_start(struct parent *p)
 {
-	static const struct rpc_call_events events = {.on_message = sync_on_message, .on_end = sync_on_end};
+	static const struct rpc_call_events events = {.on_headers = sync_on_headers, .on_message = sync_on_message, .on_end = sync_on_end};
 	struct session *s = session_of(p);
 	struct task *t = s->task;
 	int64_t silence = t->engine->o.config->download.collected_piece_timeout_ms;
@@ -208,8 +219,10 @@ parent_free(struct parent *p)
 {
 	if (p->sync != NULL)
 		rpc_call_cancel(p->sync);
+	parent_turns_stop(p);
 	list_del(&p->link);
 	free(p->have);
+	free(p->fresh);
 	free(p);
 }
 

@@ -31,6 +31,14 @@ struct session;
 /* Pieces asked of one parent at a time while others that have wanted pieces are busy too. */
 #define PARENT_IN_FLIGHT_MAX 4
 
+/* A parent that knows of turns (proto/turns.proto) says so in its answer to SyncPieces. */
+#define PARENT_TURNS_HEADER "d7y-turns"
+#define PARENT_TURNS_VALUE "1"
+/* A parent that gives turns but none to us is asked without one after this. */
+#define PARENT_TURN_MS 20000
+/* Pieces it may name that nobody got yet. */
+#define PARENT_FRESH_MAX 256u
+
 struct parent {
 	struct list link;
 	struct collect *collect;
@@ -45,6 +53,12 @@ struct parent {
 	unsigned in_flight;
 	unsigned failures;              /* in a row */
 	bool is_dropped;
+
+	struct rpc_call *turns;         /* NULL: it gives none */
+	bool is_busy;                   /* to be asked only when it is our turn */
+	bool wants_turn;                /* it knows that we wait */
+	bool has_turn;                  /* it is our turn */
+	uint64_t *fresh;                /* bitmap of pieces that it gave to nobody yet, as told with the turn; NULL: not told */
 };
 
 struct collect {
@@ -69,6 +83,22 @@ struct parent *parent_pick(struct collect *c, uint32_t *piece);
 /* A transfer from this parent ended. */
 void parent_result(struct parent *p, uint32_t piece, enum fetch_failure failure);
 void parent_drop(struct parent *p, const char *why);
+
+/* ---- turns (turn.c) ---- */
+
+/* Begins to listen to when it is our turn at this parent. */
+void parent_turns_start(struct parent *p);
+void parent_turns_stop(struct parent *p);
+/* Some parent is asked in turn only. */
+bool parents_take_turns(const struct collect *c);
+/* Waits for a turn at all busy parents that have something for us; false when there is none. */
+bool parents_wait_for_turn(struct collect *c);
+/* Nothing more is to be asked now: waits no more, turns go back. */
+void parents_leave_turns(struct collect *c);
+/* No turn came for long: busy parents are asked like others from now on. */
+void parents_ignore_turns(struct collect *c);
+/* The piece that we would ask of this parent; UINT32_MAX when it has none for us. */
+uint32_t parent_best_piece(const struct parent *p);
 
 /* gRPC channels to parents, shared by all tasks, by address. */
 struct parent_channels *parent_channels_new(struct engine *g);

@@ -1,6 +1,6 @@
 /*
  * Which piece next, and from whom (design: fan-out): few in flight, rarest first among the known parents, random among equals, never two
- * waiting at one parent while another that has a wanted piece is free.
+ * waiting at one parent while another that has a wanted piece is free. A parent that gives turns is asked in turn only.
  */
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,7 +14,7 @@
 static bool
 may_ask(const struct parent *p, unsigned load)
 {
-	return !p->is_dropped && p->pieces.len > 0 && p->in_flight == load && p->have_count > 0;
+	return !p->is_dropped && !p->is_busy && p->pieces.len > 0 && p->in_flight == load && p->have_count > 0;
 }
 
 /* Pieces of word w that parents with this load have and that we want and nobody fetches. */
@@ -84,25 +84,84 @@ choose_parent(struct collect *c, unsigned load, uint32_t piece)
 	return best;
 }
 
+/* What makes a piece of a parent good, the less the better: few holders, then that this one gave it to nobody. */
+static uint32_t
+rank(const struct parent *p, uint32_t piece)
+{
+	return p->collect->holders[piece] * 2u + (p->fresh == NULL || !bit_get(p->fresh, piece));
+}
+
+uint32_t
+parent_best_piece(const struct parent *p)
+{
+	const struct session *s = p->collect->session;
+	size_t words, n_words = (size_t)s->task->piece_count / 64 + 1;
+	const uint64_t *finished = store_task_bitmap(s->task->store, &words);
+	uint32_t best = UINT32_MAX, best_rank = UINT32_MAX;
+	uint64_t equals = 0;
+
+	for (size_t w = 0; w < n_words; w++) {
+		uint64_t open = p->have[w] & s->wanted[w] & ~s->task->in_flight[w] & ~(w < words ? finished[w] : 0);
+
+		for (unsigned b = 0; open != 0; b++, open >>= 1) {
+			uint32_t n = (uint32_t)(w * 64 + b), r;
+
+			if ((open & 1) == 0)
+				continue;
+			if (s->download.need_piece_content)
+				return n;
+			r = rank(p, n);
+			if (r > best_rank)
+				continue;
+			if (r < best_rank)
+				equals = 0;
+			best_rank = r;
+			if (rand_below(++equals) == 0)
+				best = n;
+		}
+	}
+	return best;
+}
+
+/* A turn is used before anything else. */
+static struct parent *
+use_turn(struct collect *c, uint32_t *piece)
+{
+	LIST_EACH(it, next, &c->parents) {
+		struct parent *p = CONTAINER_OF(it, struct parent, link);
+
+		if (!p->has_turn || p->is_dropped || p->pieces.len == 0)
+			continue;
+		*piece = parent_best_piece(p);
+		if (*piece == UINT32_MAX || !task_claim(c->session->task, *piece))
+			continue;
+		p->in_flight++;
+		p->has_turn = false;
+		return p;
+	}
+	return NULL;
+}
+
 struct parent *
 parent_pick(struct collect *c, uint32_t *piece)
 {
+	struct parent *p = use_turn(c, piece);
 	bool in_order = c->session->download.need_piece_content;
 
-	for (unsigned load = 0; load < PARENT_IN_FLIGHT_MAX; load++) {
+	for (unsigned load = 0; p == NULL && load < PARENT_IN_FLIGHT_MAX; load++) {
 		uint32_t n = choose_piece(c, load, in_order);
-		struct parent *p;
 
 		if (n == UINT32_MAX)
 			continue;
 		p = choose_parent(c, load, n);
-		if (p == NULL || !task_claim(c->session->task, n))
+		if (p == NULL || !task_claim(c->session->task, n)) {
+			p = NULL;
 			continue;
+		}
 		p->in_flight++;
 		*piece = n;
-		return p;
 	}
-	return NULL;
+	return p;
 }
 
 static void
@@ -126,6 +185,7 @@ parent_drop(struct parent *p, const char *why)
 		rpc_call_cancel(p->sync);
 		p->sync = NULL;
 	}
+	parent_turns_stop(p);
 	for (uint32_t n = 0; n < p->collect->session->task->piece_count; n++)
 		forget_piece(p, n);
 }

@@ -116,6 +116,10 @@ end_quietly(struct session *s)
 	s->phase = SESSION_OVER;
 	loop_timer_clear(loop_of(s), &s->retry);
 	loop_timer_clear(loop_of(s), &s->stall);
+	loop_timer_clear(loop_of(s), &s->late);
+	loop_timer_clear(loop_of(s), &s->turn);
+	if (s->collect != NULL)
+		parents_leave_turns(s->collect);
 	list_del(&s->link);
 	list_add_tail(&s->task->over, &s->link);
 	session_source_stop(s);
@@ -171,6 +175,8 @@ session_cancel(struct session *s)
 /* ---- pieces from parents ---- */
 
 struct transfer {
+	struct list link;               /* in session->transfers */
+	int64_t began_ms;
 	struct fetch_job job;
 	struct session *session;
 	struct parent *parent;
@@ -184,6 +190,46 @@ set_window(struct session *s, int64_t cost_ns)
 	s->window = cost_ns < SESSION_FAST_NS ? SESSION_WINDOW_FAST : SESSION_WINDOW_MIN;
 	if (s->window > most)
 		s->window = most;
+	/* The best so far, slowly forgotten. */
+	s->usual_ns += s->usual_ns / 8;
+	if (s->usual_ns == 0 || cost_ns < s->usual_ns)
+		s->usual_ns = cost_ns;
+}
+
+static void
+transfer_is_late(void *ctx)
+{
+	session_kick(ctx);
+}
+
+/* Transfers that keep us from asking for more. */
+static unsigned
+count_in_flight(struct session *s)
+{
+	int64_t late_ms = s->usual_ns == 0 ? SESSION_LATE_MS : s->usual_ns / 1000000 * 2 + 1, now = loop_now_ms(loop_of(s)), first = INT64_MAX;
+	unsigned n = 0;
+
+	if (!parents_take_turns(s->collect))
+		return s->in_flight;
+	LIST_EACH(it, next, &s->transfers) {
+		int64_t left = CONTAINER_OF(it, struct transfer, link)->began_ms + late_ms - now;
+
+		if (left <= 0)
+			continue;
+		n++;
+		if (left < first)
+			first = left;
+	}
+	if (n > 0)
+		loop_timer_set(loop_of(s), &s->late, first, transfer_is_late, s);
+	return n;
+}
+
+/* Pieces at a time. */
+static unsigned
+window_of(const struct session *s)
+{
+	return parents_take_turns(s->collect) ? 1 : s->window;
 }
 
 static void
@@ -217,6 +263,7 @@ transfer_is_done(struct fetch_job *job)
 	struct err e;
 
 	s->in_flight--;
+	list_del(&x->link);
 	parent_result(x->parent, job->number, job->failure);
 	if (t->is_deleted) {
 		bit_clear(t->in_flight, job->number);
@@ -228,6 +275,8 @@ transfer_is_done(struct fetch_job *job)
 		};
 
 		set_window(s, job->cost_ns);
+		log_debug("piece came task=%s piece=%u parent=%s cost_ms=%lld", t->id, (unsigned)p.number, p.parent_id,
+		    (long long)(job->cost_ns / 1000000));
 		if (x->parent->peer->host != NULL && x->parent->peer->host->type != 0)
 			engine_of(s)->metrics.seed_bytes += p.length;
 		if (task_piece_done(t, &p, &e) < 0 && s->phase != SESSION_OVER)
@@ -274,6 +323,8 @@ start_transfer(struct session *s, struct parent *p, uint32_t n)
 	x->session = s;
 	x->parent = p;
 	s->in_flight++;
+	x->began_ms = loop_now_ms(loop_of(s));
+	list_add_tail(&s->transfers, &x->link);
 	fetch_job_start(workers_take(g->o.workers), g->o.loop, job);
 	return 0;
 }
@@ -332,13 +383,23 @@ parents_are_stalled(void *ctx)
 	reschedule(ctx, "parents have nothing new");
 }
 
+static void
+no_turn_came(void *ctx)
+{
+	struct session *s = ctx;
+
+	log_info("no turn came, asking without task=%s peer=%s", s->task->id, s->peer_id);
+	parents_ignore_turns(s->collect);
+	session_kick(s);
+}
+
 /* Starts what can be started; -1 when that ended the session. */
 static int
 ask_parents(struct session *s)
 {
 	uint32_t n;
 
-	while (s->in_flight < s->window) {
+	while (count_in_flight(s) < window_of(s)) {
 		struct parent *p = parent_pick(s->collect, &n);
 
 		if (p == NULL)
@@ -352,9 +413,19 @@ ask_parents(struct session *s)
 static void
 step_parents(struct session *s)
 {
+	bool waits_for_turn = false;
+
 	if (ask_parents(s) < 0)
 		return;
-	if (s->in_flight > 0) {
+	if (count_in_flight(s) < window_of(s))
+		waits_for_turn = parents_wait_for_turn(s->collect);
+	else
+		parents_leave_turns(s->collect);
+	if (s->in_flight > 0 || !waits_for_turn)
+		loop_timer_clear(loop_of(s), &s->turn);
+	else if (!loop_timer_is_set(&s->turn))
+		loop_timer_set(loop_of(s), &s->turn, PARENT_TURN_MS, no_turn_came, s);
+	if (s->in_flight > 0 || waits_for_turn) {
 		loop_timer_clear(loop_of(s), &s->stall);
 		return;
 	}
@@ -682,6 +753,7 @@ session_new(struct task *t, struct task_caller *c)
 	memcpy(s->peer_id, c->peer_id, PEER_ID_SIZE);
 	arena_init(&s->arena, DOWNLOAD_BYTES);
 	list_init(&s->source_jobs);
+	list_init(&s->transfers);
 	list_init(&s->later.link);
 	s->window = SESSION_WINDOW_MIN;
 	s->wanted = xcalloc((size_t)t->piece_count / 64 + 1, sizeof *s->wanted);

@@ -35,6 +35,10 @@ struct session_metadata;
 /* An answer within this time was limited by latency, not by bandwidth. */
 #define SESSION_FAST_NS (INT64_C(60) * 1000 * 1000)
 
+/* Where parents give turns, one piece comes at a time; a transfer that takes twice as long as usual, or this long when nothing is known,
+ * does not keep us from asking another parent. */
+#define SESSION_LATE_MS 2000
+
 enum session_phase {
 	SESSION_REGISTERING,    /* waiting for the scheduler's answer */
 	SESSION_PARENTS,        /* a round with parents */
@@ -62,6 +66,10 @@ struct session {
 	struct collect *collect;        /* parents of the round; NULL before the first */
 	unsigned window;                /* pieces in flight from parents, at most */
 	unsigned in_flight;             /* transfers from parents */
+	struct list transfers;          /* these */
+	int64_t usual_ns;               /* time of a piece from a parent; 0: not known */
+	struct loop_timer late;         /* one of them becomes late */
+	struct loop_timer turn;         /* parents give turns, but none to us */
 
 	struct list source_jobs;
 	unsigned source_job_count;

@@ -14,13 +14,18 @@
 #include "peer/worker.h"
 #include "store/file.h"
 
+/* Requests at the start: where other peers wait for the pieces one at a time, so that the first is whole as early as can be. */
 #define WINDOW_START 2
-/* A window is judged after this time. */
-#define MEASURE_MS 500
+#define WINDOW_START_SHARED 1
+/* A window is judged after this time and twice its pieces and two; after the longer time in any case. */
+#define MEASURE_MS 200
+#define MEASURE_MAX_MS 5000
 /* After a larger window brought nothing, it is tried again only so much later. */
 #define HOLD_MS 10000
 /* "More": by this many percent. */
 #define GAIN_PERCENT 10
+/* The window doubles while this much of what it promised came true. */
+#define KEPT_PERCENT 60
 
 static void
 free_job(struct session *s, struct origin_job *job)
@@ -31,24 +36,39 @@ free_job(struct session *s, struct origin_job *job)
 	free(job);
 }
 
+/* How many more requests to try after `rate` was seen; negative: the last ones brought nothing. */
+static int
+next_step(const struct session *s, uint64_t rate)
+{
+	uint64_t window = s->source_window, before = s->source_step > 0 ? window - (uint64_t)s->source_step : window;
+
+	if (s->source_step <= 0)
+		return (int)window;
+	if (rate * 100 < s->source_rate * (100 + GAIN_PERCENT))
+		return -s->source_step;
+	if (rate * 100 * before >= s->source_rate * (100 * before + KEPT_PERCENT * (window - before)))
+		return (int)window;
+	return 1;
+}
+
 /* Adjusts how many requests run at once by what the last change did. */
 static void
 adjust_window(struct session *s)
 {
-	unsigned most = s->task->engine->o.config->download.back_to_source_concurrent_piece_count;
+	int most = (int)s->task->engine->o.config->download.back_to_source_concurrent_piece_count, step;
 	int64_t now = loop_now_ms(s->task->engine->o.loop), passed = now - s->source_since_ms;
-	uint64_t rate;
+	uint64_t enough = s->task->store->piece_length * (2 * (uint64_t)s->source_window + 2), rate;
 
 	if (passed < (s->source_step < 0 ? HOLD_MS : MEASURE_MS) || s->source_bytes == 0)
 		return;
+	if (s->source_bytes < enough && passed < MEASURE_MAX_MS)
+		return;
 	rate = s->source_bytes * 1000 / (uint64_t)passed;
-	if (s->source_step > 0 && rate < s->source_rate + s->source_rate * GAIN_PERCENT / 100) {
-		s->source_window -= s->source_window > 1;
-		s->source_step = -1;
-	} else {
-		s->source_step = s->source_window < most;
-		s->source_window += s->source_window < most;
-	}
+	step = next_step(s, rate);
+	if ((int)s->source_window + step > most)
+		step = most - (int)s->source_window;
+	s->source_window = (unsigned)((int)s->source_window + step);
+	s->source_step = step;
 	s->source_rate = rate;
 	s->source_bytes = 0;
 	s->source_since_ms = now;
@@ -242,7 +262,11 @@ session_source_start(struct session *s)
 {
 	unsigned most = s->task->engine->o.config->download.back_to_source_concurrent_piece_count;
 
-	s->source_window = WINDOW_START < most ? WINDOW_START : most;
+	s->source_window = s->phase == SESSION_SOURCE ? WINDOW_START_SHARED : WINDOW_START;
+	if (s->source_window > most)
+		s->source_window = most;
+	s->source_step = 0;
+	s->source_bytes = 0;
 	s->source_failed = false;
 	if (s->origin_failure != NULL) {
 		arena_free(&s->origin_failure->arena);

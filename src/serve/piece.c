@@ -334,6 +334,7 @@ tell_busy(struct piece_server *s)
 {
 	if (!uplink_set_children(&s->uplink, s->turn_count))
 		return;
+	log_debug("children %s piece_us=%llu", s->uplink.takes_turns ? "take turns" : "ask freely", (unsigned long long)s->uplink.cost_us);
 	LIST_EACH(it, next, &s->turns) {
 		struct piece_turn *t = CONTAINER_OF(it, struct piece_turn, link);
 
@@ -386,6 +387,27 @@ piece_turn_refuse(struct piece_turn *t)
 		list_del(&t->queue);
 	t->waits = false;
 	serve_next(t->server);
+}
+
+size_t
+piece_turn_fresh(const struct piece_turn *t, uint32_t out[PIECE_FRESH_MAX])
+{
+	struct piece_server *s = t->server;
+	struct store_task *task = store_task_find(s->o.store, STORE_STANDARD, t->task_id);
+	const struct served *v = map_get(&s->served, slice_str(t->task_id));
+	uint32_t count, from;
+	size_t n = 0;
+
+	if (task == NULL || (count = store_task_piece_count(task)) == 0)
+		return 0;
+	from = (uint32_t)rand_below(count);
+	for (uint32_t i = 0; i < count && n < PIECE_FRESH_MAX; i++) {
+		uint32_t number = (from + i) % count;
+
+		if (store_piece_is_finished(task, number) && (v == NULL || number >= v->pieces || v->count[number] == 0))
+			out[n++] = number;
+	}
+	return n;
 }
 
 /* A request that uses up a turn of its task. */

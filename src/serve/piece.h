@@ -37,6 +37,8 @@ struct workers;
 #define PIECE_WAIT_MS 60000
 /* A child that got a turn asks within this time, or the turn goes to the next. */
 #define PIECE_TURN_MS 1000
+/* Pieces nobody got yet that it hears of. */
+#define PIECE_FRESH_MAX 64u
 /* Bytes of one connection that wait in the kernel: a transfer is over for us, and the next one begins, when the kernel has its bytes. */
 #define PIECE_NOTSENT_BYTES (256 * 1024)
 
@@ -82,6 +84,8 @@ void piece_turn_remove(struct piece_turn *t);
 void piece_turn_want(struct piece_turn *t, uint32_t number);
 /* Does not wait, and gives its turn back. */
 void piece_turn_refuse(struct piece_turn *t);
+/* Pieces of its task that are here and that nobody got yet, PIECE_FRESH_MAX of them at most; how many. */
+size_t piece_turn_fresh(const struct piece_turn *t, uint32_t out[PIECE_FRESH_MAX]);
 void piece_server_metrics(const struct piece_server *s, struct piece_server_metrics *out);
 /* Takes no new connection; `done` when the running transfers are over, at most ms later. Then piece_server_free. */
 void piece_server_drain(struct piece_server *s, int ms, void (*done)(void *ctx), void *ctx);

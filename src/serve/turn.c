@@ -29,8 +29,11 @@ child_free(struct child *c)
 static void
 say(struct child *c, bool is_busy, bool is_yours)
 {
-	struct turns_turn_response m = {.is_busy = is_busy, .is_yours = is_yours};
+	uint32_t fresh[PIECE_FRESH_MAX];
+	struct turns_turn_response m = {.is_busy = is_busy, .is_yours = is_yours, .fresh = fresh};
 
+	if (is_yours)
+		m.n_fresh = piece_turn_fresh(&c->turn, fresh);
 	if (rpc_stream_queued(c->stream) > TURN_QUEUE_BYTES || rpc_stream_send(c->stream, &turns_turn_response_desc, &m, NULL) < 0)
 		c->is_mute = true;
 }

@@ -92,6 +92,16 @@ sockopt_unsent(int fd)
 	return -1;
 }
 
+void
+sockopt_notsent_max(int fd, int bytes)
+{
+#if defined(TCP_NOTSENT_LOWAT)
+	set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes);
+#endif
+	(void)fd;
+	(void)bytes;
+}
+
 bool
 sockopt_peercred(int fd, struct peercred *out)
 {

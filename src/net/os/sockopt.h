@@ -17,6 +17,8 @@ void sockopt_fastopen(int fd, int queue);
 void sockopt_congestion(int fd, const char *name);
 /* Bytes sent on a TCP connection that the peer has not acknowledged or the kernel not sent yet; -1 when the system cannot tell. */
 long sockopt_unsent(int fd);
+/* The kernel takes bytes of a TCP connection only while fewer than this wait there for the network: what it took is about to leave. */
+void sockopt_notsent_max(int fd, int bytes);
 
 /* Who is at the other end of a unix socket. False when the system cannot tell. */
 struct peercred {
