@@ -16,14 +16,14 @@ import unittest
 import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, Origin, clean_env, end, wait_until  # noqa: E402
+from cli_support import Cluster, Origin, clean_env, end, wait_until  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build")
 HELLO = b"hello world\n"
 HELLO_SHA256 = "a948904f2f0f479b8f8197694b30184b0d2ed1c1cd2a1ec0fb85d299a192a447"
 MIB = 1 << 20
 # Of one dfget; far beyond what any needs.
-LIMIT_S = 60
+LIMIT_S = 15
 
 
 class Case(unittest.TestCase):

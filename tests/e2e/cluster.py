@@ -1,6 +1,6 @@
-"""Real daemons and a real origin on loopback, for tests and the demo. Everything lives in one temporary directory; every process is
-a child that is ended with it; every wait has a deadline."""
-
+"""A cluster of real daemons on loopback for tests, the demo and benches: ports chosen free, everything below one temporary
+directory, every wait with a deadline, every child ended. The test origin is tests/origin (see tests/support/origin.h)."""
+import hashlib
 import json
 import os
 import shutil
@@ -9,168 +9,178 @@ import socket
 import subprocess
 import tempfile
 import time
+import traceback
 import urllib.request
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-READY_S = 20
-STOP_S = 30
+START_S = 15        # a daemon answers on its socket
+STOP_S = 15
 
 
-def wait_until(condition, seconds, what):
-    """Asks again and again until condition() is true; its value. AssertionError after the time."""
-    until = time.monotonic() + seconds
+class Timeout(Exception):
+    pass
+
+
+def wait_for(ready, seconds, what, step=0.01):
+    """Calls ready() until it is true; its value. Errors of files and sockets that are not there yet count as not ready."""
+    end = time.monotonic() + seconds
     while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > until:
-            raise AssertionError("not within %g s: %s" % (seconds, what))
-        time.sleep(0.005)
+        try:
+            value = ready()
+            if value:
+                return value
+        except OSError:
+            pass
+        if time.monotonic() > end:
+            raise Timeout(f"{what}: not within {seconds} s")
+        time.sleep(step)
 
 
-def free_ports(count):
-    """That many TCP ports that nobody uses now."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for s in held:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in held]
-    finally:
-        for s in held:
-            s.close()
+def free_ports(n):
+    socks = [socket.socket() for _ in range(n)]
+    for s in socks:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in socks]
+    for s in socks:
+        s.close()
+    return ports
 
 
-def end(process, sig=signal.SIGTERM, seconds=STOP_S):
-    """Ends a child and takes its exit code; kills it when it does not go in time."""
-    if process.poll() is None:
-        process.send_signal(sig)
-    try:
-        return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise AssertionError("process %d did not end within %g s" % (process.pid, seconds))
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def to_yaml(node, indent=0):
+    out = ""
+    for key, value in node.items():
+        pad = " " * indent
+        if isinstance(value, dict):
+            out += f"{pad}{key}:\n" + to_yaml(value, indent + 2) if value else f"{pad}{key}: {{}}\n"
+        elif isinstance(value, list):
+            out += f"{pad}{key}:\n" + "".join(f"{pad}  - {v}\n" for v in value)
+        else:
+            out += f"{pad}{key}: {str(value).lower() if isinstance(value, bool) else value}\n"
+    return out
+
+
+def merge(base, extra):
+    for key, value in (extra or {}).items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def http_get(url, timeout=5):
+    with urllib.request.urlopen(url, timeout=timeout) as r:
+        return r.read()
 
 
 class Origin:
-    """The test origin (tests/support/origin.h): files of `directory`, and /gen/SIZE/SEED."""
+    """The test origin. url(path) gives an address on it; stats() what it sent."""
 
-    def __init__(self, build_dir, directory=None, rate=0, port=0):
-        self.program = os.path.join(build_dir, "origin")
-        if not os.path.exists(self.program):
-            support = os.path.join(ROOT, "tests", "support")
-            sources = [os.path.join(support, f) for f in sorted(os.listdir(support)) if f.startswith("origin") and f.endswith(".c")]
-            subprocess.run(
-                [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-D_POSIX_C_SOURCE=200809L", "-D_XOPEN_SOURCE=700", "-pthread",
-                 "-I" + os.path.join(ROOT, "tests"), "-o", self.program, os.path.join(ROOT, "tests", "origin", "origin.c")] + sources,
-                check=True, timeout=120)
-        command = [self.program, "--bind", "127.0.0.1", "--port", str(port)]
+    def __init__(self, build, directory=None, rate=0):
+        args = [f"{build}/tests/origin/origin"]
         if directory:
-            command += ["--dir", directory]
+            args += ["--dir", directory]
         if rate:
-            command += ["--rate", str(rate)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if "listening on port" not in line:
-            end(self.process)
-            raise AssertionError("origin did not start: " + line)
-        self.port = int(line.split()[-1])
-        self.url = "http://127.0.0.1:%d" % self.port
+            args += ["--rate", str(rate)]
+        self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline().split()[-1])
 
-    def _get(self, path):
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(self.url + path, timeout=10) as answer:
-            return answer.read()
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
 
     def stats(self):
-        """{"requests": n, "bytes": n, "connections": n, ...}"""
-        return json.loads(self._get("/_stats"))
+        return json.loads(http_get(self.url("/_stats")))
+
+    def bytes(self):
+        return self.stats()["bytes"]
 
     def reset(self):
-        self._get("/_reset")
+        http_get(self.url("/_reset"))
 
-    def stop(self):
-        end(self.process)
+    def stop(self, sig=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+            self.process.wait(STOP_S)
         self.process.stdout.close()
 
 
 class Peer:
-    """One dfdaemon."""
+    """One dfdaemon: its files are home/{dfdaemon.yaml,dynconfig.yaml,log,sock,store}."""
 
-    def __init__(self, cluster, index, is_seed, ports, scheduler_port):
+    def __init__(self, cluster, name, is_seed, has_scheduler):
         self.cluster = cluster
-        self.index = index
-        self.is_seed = is_seed
-        self.dir = os.path.join(cluster.dir, "p%d" % index)
-        self.socket = os.path.join(self.dir, "sock")
-        self.log_path = os.path.join(self.dir, "log")
-        self.config = os.path.join(self.dir, "dfdaemon.yaml")
-        self.dynconfig = os.path.join(self.dir, "dynconfig.yaml")
-        self.upload, self.piece, self.proxy, self.metrics_port, self.health, self.stats = ports
+        self.name = name
+        self.home = os.path.join(cluster.dir, name)
+        os.mkdir(self.home)
+        self.socket = f"{self.home}/sock"
+        self.store = f"{self.home}/store"
+        self.log_path = f"{self.home}/log"
+        self.upload_port, self.piece_port, self.proxy_port, self.metrics_port, self.health_port, self.stats_port = free_ports(6)
         self.process = None
-        os.makedirs(self.dir)
-        self._write(scheduler_port)
-
-    def _write(self, scheduler_port):
-        keys = {
-            "host": {"hostname": "p%d" % self.index, "ip": "127.0.0.1"},
+        self.config = {
+            "host": {"hostname": name, "ip": "127.0.0.1"},
             "download": {"server": {"socketPath": self.socket}},
-            "upload": {"server": {"port": self.upload}},
-            "storage": {"dir": os.path.join(self.dir, "store"), "server": {"tcpPort": self.piece}},
-            "proxy": {"server": {"port": self.proxy}},
-            "metrics": {"server": {"port": self.metrics_port}},
-            "health": {"server": {"port": self.health}},
-            "stats": {"server": {"port": self.stats}},
-            "seedPeer": {"enable": self.is_seed, "type": "super"},
+            "upload": {"server": {"ip": "127.0.0.1", "port": self.upload_port}},
+            "storage": {"dir": self.store, "server": {"ip": "127.0.0.1", "tcpPort": self.piece_port}},
             "scheduler": {"announceInterval": "5s"},
         }
-        if self.is_seed and self.index == 0:
-            keys["x"] = {"scheduler": {"enable": True, "port": scheduler_port}}
-        merge(keys, self.cluster.config)
-        merge(keys, self.cluster.peer_config.get(self.index, {}))
-        # JSON is YAML, too.
-        with open(self.config, "w") as f:
-            json.dump(keys, f, indent=1)
-        with open(self.dynconfig, "w") as f:
-            json.dump({"scheduler": {"addrs": ["127.0.0.1:%d" % scheduler_port]}}, f)
+        for section, port in (("proxy", self.proxy_port), ("metrics", self.metrics_port), ("health", self.health_port),
+                              ("stats", self.stats_port)):
+            self.config[section] = {"server": {"ip": "127.0.0.1", "port": port}}
+        if is_seed:
+            self.config["seedPeer"] = {"enable": True}
+        if has_scheduler:
+            self.config["x"] = {"scheduler": {"enable": True, "port": cluster.scheduler_port}}
 
     def start(self, wait=True):
-        with open(self.log_path, "ab") as log:
+        with open(f"{self.home}/dfdaemon.yaml", "w") as f:
+            f.write(to_yaml(self.config))
+        if not os.path.exists(f"{self.home}/dynconfig.yaml"):
+            self.set_schedulers([f"127.0.0.1:{self.cluster.scheduler_port}"])
+        with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
-                [os.path.join(self.cluster.build_dir, "dfdaemon"), "-c", self.config, "--dynconfig", self.dynconfig, "--console",
-                 "-l", self.cluster.log_level],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                [f"{self.cluster.build}/dfdaemon", "--config", f"{self.home}/dfdaemon.yaml", "--dynconfig", f"{self.home}/dynconfig.yaml",
+                 "--console", "--log-level", self.cluster.log_level], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
             self.wait_ready()
-
-    def answers(self):
-        s = socket.socket(socket.AF_UNIX)
-        try:
-            s.settimeout(1)
-            s.connect(self.socket)
-            return True
-        except OSError:
-            return False
-        finally:
-            s.close()
 
     def wait_ready(self):
         def ready():
             if self.process.poll() is not None:
-                raise AssertionError("dfdaemon %d ended with %d:\n%s" % (self.index, self.process.returncode, self.log()))
-            return self.answers()
-        wait_until(ready, READY_S, "dfdaemon %d answers" % self.index)
+                raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self.log()[-2000:]}")
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(self.socket)
+            return True
+        wait_for(ready, START_S, f"{self.name} answers on its socket")
 
-    def stop(self):
-        """Orderly; the exit code."""
+    def set_schedulers(self, addresses):
+        with open(f"{self.home}/dynconfig.yaml.new", "w") as f:
+            f.write(to_yaml({"scheduler": {"addrs": addresses}}))
+        os.rename(f"{self.home}/dynconfig.yaml.new", f"{self.home}/dynconfig.yaml")
+
+    def stop(self, sig=signal.SIGTERM):
+        """Ends it; its exit code."""
         if self.process is None:
-            return 0
-        code = end(self.process)
-        self.process = None
-        return code
+            return None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(sig)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise Timeout(f"{self.name} did not end within {STOP_S} s")
+        finally:
+            self.process = None
 
     def kill(self):
-        """As a power cut: SIGKILL."""
         self.process.kill()
         self.process.wait()
         self.process = None
@@ -179,94 +189,127 @@ class Peer:
         with open(self.log_path, errors="replace") as f:
             return f.read()
 
-    def metrics(self):
-        """Samples of the Prometheus page: {"name{labels}": value}. None when there is no such page."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open("http://127.0.0.1:%d/metrics" % self.metrics_port, timeout=10) as answer:
-                text = answer.read().decode()
-        except OSError:
-            return None
-        samples = {}
-        for line in text.splitlines():
-            if line and not line.startswith("#"):
-                name, value = line.rsplit(" ", 1)
-                samples[name] = float(value)
-        return samples
+    def log_lines(self, *levels):
+        return [line for line in self.log().splitlines() if any(f" {level} " in line for level in levels)]
 
+    def metric(self, name, **labels):
+        """Sum of the samples of a family that have these labels; 0 when there is none."""
+        total = 0.0
+        for line in http_get(f"http://127.0.0.1:{self.metrics_port}/metrics").decode().splitlines():
+            head, _, value = line.rpartition(" ")
+            if head.split("{")[0] == name and all(f'{k}="{v}"' in head for k, v in labels.items()):
+                total += float(value)
+        return total
 
-def merge(into, more):
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
-        else:
-            into[key] = value
+    def status(self, field):
+        """A number of /proc/PID/status, such as VmRSS (KiB)."""
+        with open(f"/proc/{self.process.pid}/status") as f:
+            for line in f:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1])
+        raise KeyError(field)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def dfget_args(self, url, output, *flags):
+        return [f"{self.cluster.build}/dfget", url, "-O", output, "--endpoint", self.socket, "--daemon=require", "--progress=none", *flags]
+
+    def dfget_start(self, url, output, *flags):
+        p = subprocess.Popen(self.dfget_args(url, output, *flags), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.cluster.children.append(p)
+        return p
+
+    def dfget(self, url, output, *flags, seconds=60):
+        """Runs dfget; (exit code, stderr)."""
+        p = subprocess.run(self.dfget_args(url, output, *flags), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+        return p.returncode, p.stderr.decode(errors="replace")
 
 
 class Cluster:
-    """peers[0] is the seed with the scheduler inside (seed=True); peers others beside it. config is merged into every
-    dfdaemon.yaml, peer_config[i] into that of one."""
+    """`peers` daemons and (seed=True) a seed before them, which carries the scheduler. Use as a context manager."""
 
-    def __init__(self, build_dir, peers=2, seed=True, config=None, peer_config=None, log_level="info", directory=None):
-        self.build_dir = os.path.abspath(build_dir)
-        self.config = config or {}
-        self.peer_config = peer_config or {}
+    def __init__(self, build, peers=2, seed=True, config=None, log_level="info", start=True):
+        self.build = os.path.abspath(build)
+        self.dir = tempfile.mkdtemp(prefix="dragonfly-test-")
         self.log_level = log_level
-        self.owns_dir = directory is None
-        self.dir = directory or tempfile.mkdtemp(prefix="dragonfly-")
-        count = peers + (1 if seed else 0)
-        ports = free_ports(6 * count + 1)
-        self.scheduler_port = ports.pop()
-        self.peers = [Peer(self, i, seed and i == 0, ports[6 * i:6 * i + 6], self.scheduler_port) for i in range(count)]
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *failure):
-        self.stop()
-
-    def start(self):
+        self.children = []
+        self.scheduler_port = free_ports(1)[0]
+        self.all = []
         try:
-            for peer in self.peers:
-                peer.start()
+            if seed:
+                self.all.append(Peer(self, "seed", True, True))
+            for i in range(peers):
+                self.all.append(Peer(self, f"peer{i + 1}", False, not seed and i == 0))
+            self.seed = self.all[0] if seed else None
+            self.peers = self.all[1:] if seed else self.all
+            for p in self.all:
+                merge(p.config, config)
+                if start:
+                    p.start()
+            if start:
+                self.wait_announced()
         except BaseException:
-            self.stop()
+            self.close()
             raise
 
-    def stop(self):
-        """Ends all and removes the directory; exit codes by peer."""
-        codes = []
+    def wait_announced(self, count=None):
+        scheduler = self.all[0]
+        want = len(self.all) if count is None else count
+        wait_for(lambda: scheduler.metric("dragonfly_scheduler_hosts") >= want, START_S, f"{want} hosts are announced")
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def close(self):
+        for p in self.children:
+            if p.poll() is None:
+                p.kill()
+            p.wait()
+            for stream in (p.stdout, p.stderr):
+                if stream:
+                    stream.close()
+        for peer in self.all:
+            try:
+                peer.stop()
+            except Timeout as e:
+                print(e)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+
+def finish(process, seconds, what):
+    """Waits for a dfget_start; (exit code, stderr)."""
+    try:
+        _, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise Timeout(f"{what}: not within {seconds} s")
+    return process.returncode, err.decode(errors="replace")
+
+
+def run_tests(namespace, argv):
+    """Runs the functions named test_* (each takes the build directory), prints failures and the closing line; the exit code.
+    usage: SCRIPT BUILD_DIR [NAME...]"""
+    build, names = argv[1], argv[2:]
+    passed = failed = 0
+    for name, test in list(namespace.items()):
+        if not name.startswith("test_") or not callable(test) or (names and name not in names):
+            continue
+        begin = time.monotonic()
         try:
-            for peer in reversed(self.peers):
-                codes.append(peer.stop())
-        finally:
-            for peer in self.peers:
-                if peer.process is not None:
-                    peer.kill()
-            if self.owns_dir:
-                shutil.rmtree(self.dir, ignore_errors=True)
-        return codes[::-1]
-
-    def kill(self, index):
-        self.peers[index].kill()
-
-    def metrics(self, index):
-        return self.peers[index].metrics()
-
-    def command(self, index, *args):
-        return [os.path.join(self.build_dir, "dfget"), "-e", self.peers[index].socket] + [str(a) for a in args]
-
-    def dfget(self, index, *args, env=None, timeout=120):
-        """Runs dfget at that peer: CompletedProcess with bytes."""
-        return subprocess.run(self.command(index, *args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env=clean_env(env), timeout=timeout)
-
-
-def clean_env(more=None):
-    """The environment without what would change a test."""
-    env = {k: v for k, v in os.environ.items()
-           if not k.startswith(("DFGET_", "DFDAEMON_")) and k.lower() not in ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-           and k not in ("RUST_LOG", "NO_COLOR")}
-    env.update(more or {})
-    return env
+            test(build)
+            passed += 1
+            print(f"ok {name} {time.monotonic() - begin:.1f}s", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAILED {name} {time.monotonic() - begin:.1f}s", flush=True)
+            traceback.print_exc()
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
