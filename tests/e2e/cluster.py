@@ -88,7 +88,7 @@ class Origin:
             args += ["--dir", directory]
         if rate:
             args += ["--rate", str(rate)]
-        self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.port = int(self.process.stdout.readline().split()[-1])
 
     def url(self, path):
