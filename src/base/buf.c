@@ -58,7 +58,7 @@ buf_try_reserve(struct buf *b, size_t n)
 	mem = malloc(cap);
 	if (mem == NULL)
 		return NULL;
-	if (b->len > 0)
+	if (b->mem != NULL)
 		memcpy(mem, b->mem + b->head, b->len);
 	free(b->mem);
 	b->mem = mem;

@@ -9,7 +9,7 @@
 #define ERR_REASON_MAX 256
 
 int
-err_set(struct err *e, int code, const char *fmt, ...)
+err_set_text(struct err *e, int code, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -60,7 +60,7 @@ code_of(int errnum)
 }
 
 int
-err_sys(struct err *e, int errnum, const char *fmt, ...)
+err_sys_text(struct err *e, int errnum, const char *fmt, ...)
 {
 	char reason[ERR_REASON_MAX];
 	va_list ap;
@@ -81,7 +81,7 @@ err_sys(struct err *e, int errnum, const char *fmt, ...)
 }
 
 int
-err_wrap(struct err *e, const char *fmt, ...)
+err_wrap_text(struct err *e, const char *fmt, ...)
 {
 	char inner[ERR_TEXT_MAX];
 	va_list ap;

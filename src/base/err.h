@@ -25,14 +25,26 @@ struct err {
 };
 
 /* Sets code and text; always returns -1, so that `return err_set(...)` reads well. e may be NULL. */
-int err_set(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define err_set(...) err_failed(err_set_text(__VA_ARGS__))
 /* The same with ": <strerror>" behind it; the code is chosen by errnum (ENOENT -> NOT_FOUND, EACCES -> PERMISSION_DENIED,
  * ENOSPC/EDQUOT/EMFILE/ENOMEM -> RESOURCE_EXHAUSTED, connection errors -> UNAVAILABLE, ETIMEDOUT -> DEADLINE_EXCEEDED, else INTERNAL). */
-int err_sys(struct err *e, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define err_sys(...) err_failed(err_sys_text(__VA_ARGS__))
 /* Puts "<text>: " before what is there; always returns -1. */
-int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#define err_wrap(...) err_failed(err_wrap_text(__VA_ARGS__))
 void err_clear(struct err *e);
 /* "NotFound", "Unavailable"... ; "Unknown" for other numbers. */
 const char *err_code_name(int code);
+
+/* What stands behind the three macros, which are there so that a compiler sees the -1. */
+int err_set_text(struct err *e, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_sys_text(struct err *e, int errnum, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_wrap_text(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static inline int
+err_failed(int ignored)
+{
+	(void)ignored;
+	return -1;
+}
 
 #endif

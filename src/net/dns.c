@@ -224,10 +224,10 @@ tell_all(struct job *j, const struct addr *addrs, size_t n, const struct err *e)
 
 		list_del(&l->link);
 		l->n = n;
-		if (n > 0)
-			memcpy(l->addrs, addrs, n * sizeof(*addrs));
-		else
+		if (e != NULL)
 			l->e = *e;
+		else
+			memcpy(l->addrs, addrs, n * sizeof(*addrs));
 		list_add_tail(&d->ready, &l->link);
 		loop_timer_set(d->loop, &l->tell, 0, tell_ready, l);
 	}

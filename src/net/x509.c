@@ -113,7 +113,7 @@ read_extensions(struct x509 *out, struct slice in)
 int
 x509_read(struct x509 *out, struct slice der)
 {
-	struct slice cert, tbs, part, time;
+	struct slice cert, tbs, part, algorithm, issuer, time;
 	uint8_t tag;
 
 	*out = (struct x509){0};
@@ -121,8 +121,7 @@ x509_read(struct x509 *out, struct slice der)
 		return -1;
 	if (!der_next(&tbs, &tag, &part) || (tag == TAG_VERSION && !der_next(&tbs, &tag, &part)) || tag != TAG_INTEGER)
 		return -1;
-	/* Signature algorithm, issuer. */
-	if (!der_take(&tbs, TAG_SEQUENCE, &part) || !der_take(&tbs, TAG_SEQUENCE, &part))
+	if (!der_take(&tbs, TAG_SEQUENCE, &algorithm) || !der_take(&tbs, TAG_SEQUENCE, &issuer))
 		return -1;
 	if (!der_take(&tbs, TAG_SEQUENCE, &part))
 		return -1;

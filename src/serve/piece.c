@@ -76,9 +76,11 @@ served_of(struct piece_server *s, const struct store_task *t)
 			while ((v = map_next(&s->served, &at)) != NULL)
 				if (oldest == NULL || v->used_ms < oldest->used_ms)
 					oldest = v;
-			map_del(&s->served, slice_str(oldest->id));
-			free(oldest->count);
-			free(oldest);
+			if (oldest != NULL) {
+				map_del(&s->served, slice_str(oldest->id));
+				free(oldest->count);
+				free(oldest);
+			}
 		}
 		v = xcalloc(1, sizeof *v);
 		snprintf(v->id, sizeof v->id, "%.64s", t->id);

@@ -350,7 +350,16 @@ store_job_done(struct store_job *job)
 
 	if (job->errnum != 0)
 		log_warn("%s failed dir=%s task=%s error=\"%s\"", job->what, s->dir, t ? t->id : "-", strerror(job->errnum));
-	if (t && (job->errnum != 0 || is_stale(job))) {
+	if (t == NULL) {
+		if (job->step == STEP_TREE) {
+			s->tree_job = false;
+			end_job(job);
+		} else {
+			after_trash(job);
+		}
+		return;
+	}
+	if (job->errnum != 0 || is_stale(job)) {
 		if (job->writes_record)
 			s->sys->unlinkat(s->tmp_fd, job->tmp, 0);
 		end_job(job);
@@ -370,11 +379,7 @@ store_job_done(struct store_job *job)
 		after_verify(job);
 		return;
 	case STEP_TRASH:
-		after_trash(job);
-		return;
-	case STEP_TREE:
-		s->tree_job = false;
-		end_job(job);
+	case STEP_TREE:         /* of no task */
 		return;
 	}
 }

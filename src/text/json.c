@@ -87,7 +87,7 @@ read_escape(struct reader *r, uint8_t *out)
 	static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
 	int c = peek(r);
 	const char *at;
-	uint32_t code, low;
+	uint32_t code = 0, low = 0;
 
 	if (c == 'u') {
 		r->at++;

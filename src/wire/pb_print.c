@@ -54,7 +54,7 @@ print_double(double v, struct buf *out)
 
 		snprintf(text, sizeof(text), "%.*e", digits - 1, v);
 		back = strtod(text, NULL);
-		if (digits == 17 || memcmp(&back, &v, sizeof(v)) == 0)
+		if (digits == 17 || back == v)
 			break;
 		digits++;
 	}
