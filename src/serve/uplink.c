@@ -2,8 +2,7 @@
 
 /* Pieces are quick: the link counts as busy while it moves this share of the best it ever moved. */
 #define BUSY_PERCENT 70
-/* "More", and "as much", by a trial. */
-#define GAIN_PERCENT 115
+/* "As much" by a trial with fewer. */
 #define EQUAL_PERCENT 95
 
 void
@@ -79,7 +78,9 @@ look_at_quick(struct uplink *u, uint64_t moved)
 static void
 judge(struct uplink *u, uint64_t rate)
 {
-	bool is_good = u->trial > 0 ? rate >= u->before / 100 * GAIN_PERCENT : rate >= u->before / 100 * EQUAL_PERCENT;
+	uint64_t fewer = u->slots - 1;
+	/* One more is worth it when it brings at least half of what each of the others carries. */
+	bool is_good = u->trial > 0 ? rate * 2 * fewer >= u->before * (2 * fewer + 1) : rate >= u->before / 100 * EQUAL_PERCENT;
 
 	if (is_good) {
 		begin_pause(u, UPLINK_TRIAL_LOOKS);
