@@ -13,6 +13,14 @@ space := $(empty) $(empty)
 comma := ,
 BUILD ?= build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 
+# V=1 shows the commands.
+Q := $(if $(filter 1,$(V)),,@)
+say = @printf '  %-4s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2))
+
+MAKEFLAGS += --no-print-directory
+# Targets that build for a person use all CPUs, unless -j says otherwise.
+JOBS := $(if $(findstring j,$(filter-out --%,$(firstword $(MAKEFLAGS)))),,-j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))
+
 VERSION := 0.1.0
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes \
 	-Wformat=2 -Wwrite-strings -Wcast-qual -Wpointer-arith -Wvla -Wundef -Wdouble-promotion
@@ -48,35 +56,40 @@ libs_upto = $(patsubst %,$(BUILD)/lib%.a,$(call reverse,$(strip $(call upto,$(1)
 all: $(BUILD)/dfget $(BUILD)/dfdaemon
 
 $(BUILD)/dfget: $(objs_cmd) $(LIBS)
-	$(CC) $(CFLAGS_ALL) -o $@ $(objs_cmd) $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $(objs_cmd) $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
 
 $(BUILD)/dfdaemon: $(BUILD)/dfget
-	ln -f $< $@
+	$(Q)ln -f $< $@
 
 # ---- libraries and objects ----
 define room_rules
 $(BUILD)/lib$(1).a: $$(objs_$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(Q)$$(AR) rcs $$@ $$^
 endef
 $(foreach r,$(ROOMS),$(eval $(call room_rules,$(r))))
 
 $(BUILD)/obj/%.o: src/%.c | $(PROTO_HDRS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(FLAGS_$(notdir $*)) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(FLAGS_$(notdir $*)) -MMD -MP -c -o $@ $<
 
 $(BUILD)/obj/proto/%.o: $(BUILD)/gen/proto/%.c | $(PROTO_HDRS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(BUILD)/pbgen: proto/pbgen.c proto/pbgen_read.c proto/pbgen.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -std=c11 -O1 $(WARN) -o $@ proto/pbgen.c proto/pbgen_read.c
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=c11 -O1 $(WARN) -o $@ proto/pbgen.c proto/pbgen_read.c
 
 $(BUILD)/gen/proto/%.h $(BUILD)/gen/proto/%.c: proto/%.proto $(PROTO_FILES) $(BUILD)/pbgen
 	@mkdir -p $(@D)
-	$(BUILD)/pbgen proto $* $(BUILD)/gen/proto
+	$(call say,GEN,$(BUILD)/gen/proto/$*.h)
+	$(Q)$(BUILD)/pbgen proto $* $(BUILD)/gen/proto
 
 # Hardware versions of crc32 and sha256 need their instructions switched on for that one file.
 FLAGS_crc32_x86 := $(if $(filter x86_64 amd64,$(shell uname -m)),-msse4.2 -mpclmul)
@@ -89,7 +102,8 @@ TEST_SUPPORT := $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(sort $(wildcard tests/
 unit_srcs = $(sort $(wildcard tests/unit/$(1)/test_*.c))
 define unit_rules
 $(BUILD)/tests/unit/$(1)/%: $(BUILD)/tests/unit/$(1)/%.o $(TEST_SUPPORT) $(call libs_upto,$(1))
-	$$(CC) $$(CFLAGS_ALL) -o $$@ $$< $$(TEST_SUPPORT) $(call libs_upto,$(1)) $$(LDFLAGS_ALL) $$(CMOCKA_LIBS) $$(BEARSSL_LIBS)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(CFLAGS_ALL) -o $$@ $$< $$(TEST_SUPPORT) $(call libs_upto,$(1)) $$(LDFLAGS_ALL) $$(CMOCKA_LIBS) $$(BEARSSL_LIBS)
 .PHONY: unit-$(1)
 unit-$(1): $(patsubst tests/%.c,$(BUILD)/tests/%,$(call unit_srcs,$(1)))
 	@tests/run-unit $$^
@@ -99,7 +113,8 @@ UNIT_BINS := $(foreach r,$(ROOMS),$(patsubst tests/%.c,$(BUILD)/tests/%,$(call u
 
 $(BUILD)/tests/%.o: tests/%.c | $(PROTO_HDRS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -Itests $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Itests $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 .PHONY: unit-all-built
 unit-all-built: $(UNIT_BINS)
@@ -109,10 +124,12 @@ unit: $(UNIT_BINS)
 
 # ---- programs beside the product: the test origin, load tools, fuzz targets ----
 $(BUILD)/tests/origin/origin: $(BUILD)/tests/origin/origin.o $(TEST_SUPPORT) $(call libs_upto,net)
-	$(CC) $(CFLAGS_ALL) -o $@ $^ $(LDFLAGS_ALL) $(CMOCKA_LIBS) $(BEARSSL_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LDFLAGS_ALL) $(CMOCKA_LIBS) $(BEARSSL_LIBS)
 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(call libs_upto,serve)
-	$(CC) $(CFLAGS_ALL) -o $@ $< $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
 
 # libFuzzer comes with clang. FUZZ_SECONDS a target; FUZZ=name runs one alone.
 FUZZ_SECONDS ?= 60
@@ -134,7 +151,8 @@ fuzz-build:
 fuzz-targets: $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIBS)
-	$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
 
 # ---- what a person runs ----
 TEST_PROGRAMS := $(BUILD)/tests/origin/origin
@@ -144,7 +162,7 @@ deps:
 	@tests/deps
 
 test: deps
-	@$(MAKE) test-built
+	@$(MAKE) $(JOBS) test-built
 
 .PHONY: test-built
 test-built: all $(TEST_PROGRAMS) $(UNIT_BINS)
@@ -154,11 +172,11 @@ e2e: all $(TEST_PROGRAMS)
 	@BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) tests/run-all $(abspath $(BUILD)) "" "$(E2E)"
 
 demo: deps
-	@$(MAKE) all $(TEST_PROGRAMS)
+	@$(MAKE) $(JOBS) all $(TEST_PROGRAMS)
 	@$(PYTHON) tests/demo.py $(abspath $(BUILD))
 
 bench: deps
-	@$(MAKE) all $(TEST_PROGRAMS) $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/bench/*.c)) \
+	@$(MAKE) $(JOBS) all $(TEST_PROGRAMS) $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/bench/*.c)) \
 	  $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 	@$(PYTHON) tests/bench/run.py $(abspath $(BUILD))
 
