@@ -226,7 +226,7 @@ tell_all(struct job *j, const struct addr *addrs, size_t n, const struct err *e)
 		l->n = n;
 		if (e != NULL)
 			l->e = *e;
-		else
+		else if (n > 0)
 			memcpy(l->addrs, addrs, n * sizeof(*addrs));
 		list_add_tail(&d->ready, &l->link);
 		loop_timer_set(d->loop, &l->tell, 0, tell_ready, l);
