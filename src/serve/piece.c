@@ -255,6 +255,15 @@ take_back(struct piece_turn *t)
 	t->server->given_count--;
 }
 
+/* Waits no more, and has no turn. */
+static void
+forget_wish(struct piece_turn *t)
+{
+	take_back(t);
+	list_del(&t->queue);
+	t->waits = false;
+}
+
 static void
 turn_is_over(void *ctx)
 {
@@ -340,6 +349,8 @@ tell_busy(struct piece_server *s)
 	LIST_EACH(it, next, &s->turns) {
 		struct piece_turn *t = CONTAINER_OF(it, struct piece_turn, link);
 
+		if (!s->uplink.takes_turns)
+			forget_wish(t);
 		t->on_busy(t, s->uplink.takes_turns);
 	}
 }
@@ -372,7 +383,8 @@ piece_turn_want(struct piece_turn *t, uint32_t number)
 	struct piece_server *s = t->server;
 
 	t->number = number;
-	if (t->waits || t->is_given)
+	/* It has not heard yet that it may ask freely. */
+	if (!s->uplink.takes_turns || t->waits || t->is_given)
 		return;
 	t->waits = true;
 	t->arrival = s->arrivals++;
@@ -383,11 +395,7 @@ piece_turn_want(struct piece_turn *t, uint32_t number)
 void
 piece_turn_refuse(struct piece_turn *t)
 {
-	if (t->is_given)
-		take_back(t);
-	else if (t->waits)
-		list_del(&t->queue);
-	t->waits = false;
+	forget_wish(t);
 	serve_next(t->server);
 }
 

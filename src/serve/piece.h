@@ -80,7 +80,7 @@ void piece_server_adopt(struct piece_server *s, int fd, struct slice early);
 /* task_id and the functions are set; on_busy may be called from here on. True: turns are given now. */
 bool piece_turn_add(struct piece_server *s, struct piece_turn *t);
 void piece_turn_remove(struct piece_turn *t);
-/* Waits for a turn, if it does not already. */
+/* Waits for a turn, if it does not already and turns are given. */
 void piece_turn_want(struct piece_turn *t, uint32_t number);
 /* Does not wait, and gives its turn back. */
 void piece_turn_refuse(struct piece_turn *t);
