@@ -176,14 +176,15 @@ open_log(const struct dfdaemon_options *o)
 
 /* ---- signals ---- */
 
-static struct daemon *running;
+static struct daemon *volatile running;
+static volatile sig_atomic_t stop_early;
 
 static void
 on_signal(int sig)
 {
 	if (running == NULL)
-		return;
-	if (sig == SIGHUP)
+		stop_early |= sig != SIGHUP;
+	else if (sig == SIGHUP)
 		daemon_reload(running);
 	else
 		daemon_stop(running);
@@ -204,21 +205,26 @@ static int
 run(struct config *c, const char *dynconfig)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	struct daemon *d;
 	struct err e = {0};
 
 	sigaction(SIGPIPE, &ignore, NULL);
-	running = daemon_start(&(struct daemon_options){.config = c, .dynconfig_path = dynconfig}, &e);
-	if (running == NULL) {
+	/* The socket answers before daemon_start returns, so who waits for it may signal at once. */
+	set_signals(on_signal);
+	d = daemon_start(&(struct daemon_options){.config = c, .dynconfig_path = dynconfig}, &e);
+	if (d == NULL) {
 		log_error("cannot start: %s", e.text);
 		fprintf(stderr, "Error: %s\n", e.text);
 		return 1;
 	}
-	set_signals(on_signal);
-	daemon_run(running);
+	running = d;
+	if (stop_early)
+		daemon_stop(d);
+	daemon_run(d);
 	/* From here a further signal ends the process at once. */
 	set_signals(SIG_DFL);
-	daemon_free(running);
 	running = NULL;
+	daemon_free(d);
 	return 0;
 }
 

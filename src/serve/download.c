@@ -233,17 +233,18 @@ send_content(struct download *d, struct err *e)
 	if (!send_rest(d, &d->head))
 		return 0;
 	while (d->left > 0) {
-		size_t room = rpc_stream_send_room(d->stream), n = d->left < sizeof part ? (size_t)d->left : sizeof part;
+		size_t room = rpc_stream_send_room(d->stream), n = d->left < sizeof part ? (size_t)d->left : sizeof part, taken;
 
-		if (room == 0)
-			return 0;
+		/* Without room one byte is tried: on_drain follows only where less was taken than offered. */
 		if (n > room)
-			n = room;
+			n = room > 0 ? room : 1;
 		if (store_file_pread(d->file, part, n, d->at, e) < 0)
 			return -1;
-		n = rpc_stream_send_part(d->stream, part, n);
-		d->at += n;
-		d->left -= n;
+		taken = rpc_stream_send_part(d->stream, part, n);
+		d->at += taken;
+		d->left -= taken;
+		if (taken < n)
+			return 0;
 	}
 	if (!send_rest(d, &d->tail))
 		return 0;
