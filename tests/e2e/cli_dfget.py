@@ -469,6 +469,21 @@ class Alone(Case):
         self.assertEqual(HELLO, self.read("r"))
 
 
+class Peers(Case):
+    def test_the_share_that_came_from_peers(self):
+        with Cluster(BUILD, peers=1) as c:
+            def events(name, *args):
+                done = subprocess.run(c.command(1, self.url + "/big?peers", "-O", self.path(name), "--progress=json", *args),
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_env(),
+                                      timeout=LIMIT_S, text=True)
+                self.assertEqual(0, done.returncode, done.stderr)
+                self.assertEqual(self.big, self.read(name))
+                return json.loads(done.stderr.splitlines()[-1])
+            first, again = events("a"), events("b", "--transfer-from-dfdaemon")
+            self.assertEqual((0, len(self.big), 0), (first["from_source"], first["from_peers"], first["from_cache"]))
+            self.assertEqual((0, 0, len(self.big)), (again["from_source"], again["from_peers"], again["from_cache"]))
+
+
 class Daemon(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="dragonfly-d-")
