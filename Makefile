@@ -137,11 +137,10 @@ FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BUILD := $(BUILD)/fuzz
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
-.PHONY: fuzz-build fuzz-deps
-fuzz-deps:
+.PHONY: fuzz-build
+fuzz:
 	@tests/deps fuzz
-
-fuzz: fuzz-deps fuzz-build
+	@$(MAKE) $(JOBS) fuzz-build
 	@tests/run-fuzz $(FUZZ_BUILD) $(FUZZ_SECONDS) $(FUZZ)
 
 fuzz-build:
@@ -156,7 +155,7 @@ $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(LIBS)
 
 # ---- what a person runs ----
 TEST_PROGRAMS := $(BUILD)/tests/origin/origin
-E2E ?= $(sort $(wildcard tests/e2e/test_*.py) $(wildcard tests/e2e/cli_*.py))
+E2E ?= $(sort $(wildcard tests/e2e/test_*.py) $(filter-out %_support.py,$(wildcard tests/e2e/cli_*.py)))
 
 deps:
 	@tests/deps
@@ -168,7 +167,10 @@ test: deps
 test-built: all $(TEST_PROGRAMS) $(UNIT_BINS)
 	@BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) tests/run-all $(abspath $(BUILD)) "$(UNIT_BINS)" "$(E2E)"
 
-e2e: all $(TEST_PROGRAMS)
+.PHONY: e2e-programs
+e2e-programs: all $(TEST_PROGRAMS)
+
+e2e: e2e-programs
 	@BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) tests/run-all $(abspath $(BUILD)) "" "$(E2E)"
 
 demo: deps
@@ -180,21 +182,25 @@ bench: deps
 	  $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
 	@$(PYTHON) tests/bench/run.py $(abspath $(BUILD))
 
-lint: deps $(PROTO_HDRS)
+.PHONY: proto-headers
+proto-headers: $(PROTO_HDRS)
+
+lint:
 	@tests/deps lint
+	@$(MAKE) proto-headers
 	@tests/lint $(abspath $(BUILD))
 
-check-all: deps
+check-all:
 	@tests/check-all
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/dragonfly
 	install -m 755 -s $(BUILD)/dfget $(DESTDIR)$(PREFIX)/bin/dfget
 	ln -f $(DESTDIR)$(PREFIX)/bin/dfget $(DESTDIR)$(PREFIX)/bin/dfdaemon
-	install -m 644 doc/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 $(wildcard doc/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 LICENSE doc/*.md $(DESTDIR)$(PREFIX)/share/doc/dragonfly/
 
 clean:
 	rm -rf build
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/tests -name '*.d' 2>/dev/null)
