@@ -202,6 +202,7 @@ static void
 take_end(struct link *l)
 {
 	struct fetch_job *job = l->job;
+	struct fetch_pool *pool = l->pool;
 	char got[32];
 
 	snprintf(got, sizeof got, "crc32:%lu", (unsigned long)job->sink.crc);
@@ -210,8 +211,8 @@ take_end(struct link *l)
 		link_fail(l, FETCH_LIED);
 		return;
 	}
-	link_make_idle(l);
-	job_finish(l->pool, job, FETCH_OK);
+	link_make_idle(l);      /* or frees it */
+	job_finish(pool, job, FETCH_OK);
 }
 
 static void
