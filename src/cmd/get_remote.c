@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -31,6 +32,7 @@ struct get_remote {
 	const struct get_events *events;
 	void *ctx;
 	char *task_id;
+	struct buf answer;              /* what is there of the present one */
 	struct arena arena;
 	struct loop_later later;        /* tells an error of ours after the call's callback */
 	struct err err;
@@ -143,15 +145,21 @@ tell_failure(struct loop_later *later)
 	r->events->on_end(r->ctx, &(struct get_end){.err = &r->err});
 }
 
+/* One buffer serves all answers: a fresh one for each piece would cost a page fault for every 4 KiB of content. */
 static void
-on_message(struct rpc_call *call, void *ctx, struct slice bytes)
+on_part(struct rpc_call *call, void *ctx, uint32_t length, uint32_t at, struct slice part)
 {
 	struct get_remote *r = ctx;
 	struct dfdaemon_download_task_response m;
 	int rc;
 
+	if (at == 0)
+		buf_clear(&r->answer);
+	buf_append_slice(&r->answer, part);
+	if (r->answer.len < length)
+		return;
 	arena_reset(&r->arena);
-	rc = pb_decode(&dfdaemon_download_task_response_desc, bytes, &r->arena, &m, &r->err);
+	rc = pb_decode(&dfdaemon_download_task_response_desc, buf_slice(&r->answer), &r->arena, &m, &r->err);
 	if (rc == 0 && m.download_task_started_response != NULL)
 		rc = take_started(r, &m, &r->err);
 	else if (rc == 0 && m.download_piece_finished_response != NULL)
@@ -203,7 +211,7 @@ struct get_remote *
 get_remote_start(struct loop *loop, const char *path, const struct get_plan *p, int64_t timeout_ms, const struct get_events *ev,
     void *ctx, struct err *e)
 {
-	static const struct rpc_call_events events = {.on_message = on_message, .on_end = on_end};
+	static const struct rpc_call_events events = {.on_part = on_part, .on_end = on_end};
 	struct common_download d = p->request;
 	struct dfdaemon_download_task_request request = {.download = &d};
 	const struct get_options *o = p->o;
@@ -249,6 +257,7 @@ get_remote_free(struct get_remote *r)
 	loop_turn(r->loop, 0);
 	rpc_channel_free(r->channel);
 	arena_free(&r->arena);
+	buf_free(&r->answer);
 	free(r->task_id);
 	free(r);
 }
