@@ -22,14 +22,14 @@ options_print_version(const struct program *p)
 	printf("%s %s (%s, %s)\n", p->name, DRAGONFLY_VERSION, DRAGONFLY_COMMIT, DRAGONFLY_DATE);
 }
 
-/* Text broken at blanks, every line indented. */
+/* Text broken at blanks, every line indented; a note in brackets stays whole. */
 static int
 print_wrapped(const char *text, int column)
 {
 	while (*text != '\0') {
 		int n = 0;
 
-		while (text[n] != '\0' && text[n] != ' ')
+		while (text[n] != '\0' && (text[n] != ' ' || text[0] == '['))
 			n++;
 		if (column > HELP_INDENT && column + 1 + n > HELP_COLUMNS) {
 			printf("\n%*s", HELP_INDENT, "");

@@ -57,7 +57,9 @@ class Origin:
     """The test origin (tests/support/origin.h): files of `directory`, and /gen/SIZE/SEED."""
 
     def __init__(self, build_dir, directory=None, rate=0, port=0):
-        self.program = os.path.join(build_dir, "origin")
+        self.program = os.path.join(build_dir, "tests", "origin", "origin")
+        if not os.path.exists(self.program):
+            self.program = os.path.join(build_dir, "origin")
         if not os.path.exists(self.program):
             support = os.path.join(ROOT, "tests", "support")
             sources = [os.path.join(support, f) for f in sorted(os.listdir(support)) if f.startswith("origin") and f.endswith(".c")]
