@@ -29,9 +29,44 @@ close_in_thread(struct loop_msg *msg)
 {
 	struct closing *c = CONTAINER_OF(msg, struct closing, msg);
 
-	fetch_pool_free(c->worker->parents);
-	source_free(c->worker->source);
+	if (c->worker->parents != NULL)
+		fetch_pool_free(c->worker->parents);
+	if (c->worker->source != NULL)
+		source_free(c->worker->source);
 	loop_stop(c->worker->loop);
+}
+
+static int
+start_data(struct worker *w, const struct source_config *source, struct err *e)
+{
+	w->loop = loop_new("data", e);
+	if (w->loop == NULL)
+		return -1;
+	w->source = source_new(w->loop, source, e);
+	if (w->source == NULL)
+		goto fail;
+	w->parents = fetch_pool_new(w->loop);
+	if (loop_thread_start(w->loop, e) == 0)
+		return 0;
+	fetch_pool_free(w->parents);
+	source_free(w->source);
+fail:
+	loop_free(w->loop);
+	w->loop = NULL;
+	return -1;
+}
+
+static int
+start_blocking(struct worker *w, const char *name, struct err *e)
+{
+	w->loop = loop_new(name, e);
+	if (w->loop == NULL)
+		return -1;
+	if (loop_thread_start(w->loop, e) == 0)
+		return 0;
+	loop_free(w->loop);
+	w->loop = NULL;
+	return -1;
 }
 
 struct workers *
@@ -44,26 +79,14 @@ workers_new(struct loop *home, unsigned count, const struct source_config *sourc
 		count = default_count();
 	if (count > WORKERS_MAX)
 		count = WORKERS_MAX;
-	for (unsigned i = 0; i < count; i++) {
-		struct worker *worker = &w->at[i];
-
-		worker->loop = loop_new("data", e);
-		if (worker->loop == NULL)
+	for (; w->count < count; w->count++)
+		if (start_data(&w->at[w->count], source, e) < 0)
 			goto fail;
-		worker->source = source_new(worker->loop, source, e);
-		if (worker->source == NULL) {
-			loop_free(worker->loop);
+	for (; w->file_count < WORKERS_FILES; w->file_count++)
+		if (start_blocking(&w->files[w->file_count], "files", e) < 0)
 			goto fail;
-		}
-		worker->parents = fetch_pool_new(worker->loop);
-		if (loop_thread_start(worker->loop, e) < 0) {
-			fetch_pool_free(worker->parents);
-			source_free(worker->source);
-			loop_free(worker->loop);
-			goto fail;
-		}
-		w->count++;
-	}
+	if (start_blocking(&w->disk, "disk", e) < 0)
+		goto fail;
 	return w;
 fail:
 	workers_free(w);
@@ -73,31 +96,45 @@ fail:
 void
 workers_free(struct workers *w)
 {
-	struct closing closing[WORKERS_MAX];
+	struct worker *all[WORKERS_MAX + WORKERS_FILES + 1];
+	struct closing closing[COUNT_OF(all)];
+	size_t n = 0;
 
 	if (w == NULL)
 		return;
-	for (size_t i = 0; i < w->count; i++) {
-		closing[i] = (struct closing){.msg = {.run = close_in_thread}, .worker = &w->at[i]};
-		loop_post(w->at[i].loop, &closing[i].msg);
+	for (size_t i = 0; i < w->count; i++)
+		all[n++] = &w->at[i];
+	for (size_t i = 0; i < w->file_count; i++)
+		all[n++] = &w->files[i];
+	if (w->disk.loop != NULL)
+		all[n++] = &w->disk;
+	for (size_t i = 0; i < n; i++) {
+		closing[i] = (struct closing){.msg = {.run = close_in_thread}, .worker = all[i]};
+		loop_post(all[i]->loop, &closing[i].msg);
 	}
-	for (size_t i = 0; i < w->count; i++) {
-		loop_thread_join(w->at[i].loop);
-		loop_free(w->at[i].loop);
+	for (size_t i = 0; i < n; i++) {
+		loop_thread_join(all[i]->loop);
+		loop_free(all[i]->loop);
 	}
 	free(w);
+}
+
+static struct worker *
+take_least(struct worker *at, size_t count)
+{
+	struct worker *least = &at[0];
+
+	for (size_t i = 1; i < count; i++)
+		if (at[i].jobs < least->jobs)
+			least = &at[i];
+	least->jobs++;
+	return least;
 }
 
 struct worker *
 workers_take(struct workers *w)
 {
-	struct worker *least = &w->at[0];
-
-	for (size_t i = 1; i < w->count; i++)
-		if (w->at[i].jobs < least->jobs)
-			least = &w->at[i];
-	least->jobs++;
-	return least;
+	return take_least(w->at, w->count);
 }
 
 void
@@ -125,11 +162,23 @@ work_in_thread(struct loop_msg *msg)
 	loop_post(job->workers->home, &job->msg);
 }
 
+static void
+start_on(struct workers *w, struct worker *worker, struct work_job *job)
+{
+	job->workers = w;
+	job->worker = worker;
+	job->msg.run = work_in_thread;
+	loop_post(worker->loop, &job->msg);
+}
+
 void
 work_start(struct workers *w, struct work_job *job)
 {
-	job->workers = w;
-	job->worker = workers_take(w);
-	job->msg.run = work_in_thread;
-	loop_post(job->worker->loop, &job->msg);
+	start_on(w, take_least(w->files, w->file_count), job);
+}
+
+void
+work_start_disk(struct workers *w, struct work_job *job)
+{
+	start_on(w, take_least(&w->disk, 1), job);
 }

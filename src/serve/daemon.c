@@ -58,7 +58,7 @@ run_store_job(void *arg, struct store_job *job)
 	struct daemon *d = arg;
 	struct store_work *w;
 
-	/* Before the data loops run and after they ended, the work is done here. */
+	/* After the threads ended, the work is done here. */
 	if (d->parts.workers == NULL) {
 		store_job_run(job);
 		store_job_done(job);
@@ -68,7 +68,7 @@ run_store_job(void *arg, struct store_job *job)
 	w->work.work = store_work_run;
 	w->work.done = store_work_done;
 	w->job = job;
-	work_start(d->parts.workers, &w->work);
+	work_start_disk(d->parts.workers, &w->work);
 }
 
 static void
@@ -368,11 +368,12 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	d->parts.loop = loop_new("control", e);
 	if (d->parts.loop == NULL || load_tls(d, e) < 0)
 		goto fail;
-	d->parts.store = open_store(d, e);
-	if (d->parts.store == NULL)
-		goto fail;
+	/* Before the store: what an earlier run left is removed in a worker's thread. */
 	d->parts.workers = start_workers(d, e);
 	if (d->parts.workers == NULL)
+		goto fail;
+	d->parts.store = open_store(d, e);
+	if (d->parts.store == NULL)
 		goto fail;
 	/* The cluster wants the bound ports, which want the engine: it learns of the cluster last. */
 	d->parts.engine = engine_new(&(struct engine_options){
