@@ -191,6 +191,7 @@ decide_content(struct piece_server *s, struct piece_request *r)
 	vortex_write_content(&r->head, id, &c);
 	r->progress = &s->progress;
 	r->has_slot = true;
+	r->is_slow = s->uplink.takes_turns;
 	s->active++;
 	s->metrics.started++;
 	r->began_ns = clock_mono_ns();

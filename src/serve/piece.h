@@ -39,7 +39,7 @@ struct workers;
 #define PIECE_TURN_MS 1000
 /* Pieces nobody got yet that it hears of. */
 #define PIECE_FRESH_MAX 64u
-/* Bytes of one connection that wait in the kernel: a transfer is over for us, and the next one begins, when the kernel has its bytes. */
+/* Bytes of one connection that wait in the kernel where turns are given: the next transfer begins when the kernel has the last bytes. */
 #define PIECE_NOTSENT_BYTES (256 * 1024)
 
 struct piece_server_options {

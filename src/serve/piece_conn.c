@@ -1,5 +1,6 @@
 #include "serve/piece_conn.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ struct piece_conn {
 	struct vortex_request_reader reader;
 	struct piece_request *request;  /* NULL between requests */
 	bool is_sending;
+	bool is_slow;                   /* as the last request was */
 	bool closes_after;              /* the child broke the protocol: an error packet, then the end */
 	uint8_t *buffer;                /* STORE_IO_BYTES while a piece is sent */
 	size_t filled, taken;           /* bytes in it, and of those sent */
@@ -301,6 +303,9 @@ piece_conn_decided(struct loop_msg *msg)
 		r->is_error = true;
 	}
 	conn_set_write_ms(c->conn, PIECE_WRITE_MS);
+	if (c->is_slow != r->is_slow)
+		sockopt_notsent_max(conn_fd(c->conn), r->is_slow ? PIECE_NOTSENT_BYTES : INT_MAX);
+	c->is_slow = r->is_slow;
 	if (conn_write(c->conn, buf_data(&r->head), r->head.len, NULL) < 0) {
 		break_off(c);
 		return;
@@ -335,7 +340,6 @@ begin(struct loop_msg *msg)
 
 	c->side = h->side;
 	list_add_tail(&h->side->conns, &c->link);
-	sockopt_notsent_max(h->fd, PIECE_NOTSENT_BYTES);
 	c->conn = conn_adopt(h->side->loop, h->fd, &opts, &events, c);
 	loop_timer_set(h->side->loop, &c->timer, PIECE_IDLE_MS, conn_is_idle, c);
 	buf_free(&h->early);

@@ -59,6 +59,7 @@ struct piece_request {
 	struct store_file *file;
 	uint64_t offset, length;
 	bool needs_check;
+	bool is_slow;                   /* the kernel is to take bytes only as they leave: the next transfer waits for the end of this one */
 	uint32_t crc;
 
 	/* The outcome. */
