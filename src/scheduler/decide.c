@@ -500,6 +500,18 @@ refresh_peer(struct sched_core *s, struct sched_peer *c)
 	return c->n_parents < s->res.opt.candidate_parent_limit;
 }
 
+/* Gives c more parents where there are some; true when it is to be looked at again. */
+static bool
+stays_hungry(struct sched_core *s, struct sched_peer *c)
+{
+	if (!c->stream || c->is_waiting || c->n_parents >= s->res.opt.candidate_parent_limit)
+		return false;
+	/* It has its first parents and did not say yet that it started. */
+	if (c->state == SCHED_PEER_RECEIVED_NORMAL)
+		return true;
+	return c->state == SCHED_PEER_RUNNING && refresh_peer(s, c);
+}
+
 void
 sched_refresh_task(struct sched_core *s, struct sched_task *t, int64_t *tokens)
 {
@@ -516,8 +528,7 @@ sched_refresh_task(struct sched_core *s, struct sched_task *t, int64_t *tokens)
 		}
 		--*tokens;
 		list_del(it);
-		if (c->stream && !c->is_waiting && c->state == SCHED_PEER_RUNNING &&
-			c->n_parents < s->res.opt.candidate_parent_limit && refresh_peer(s, c))
+		if (stays_hungry(s, c))
 			list_add_tail(&t->hungry, it);
 		if (is_last)
 			return;

@@ -1200,6 +1200,30 @@ live_peer_is_told_of_new_parents(void **state)
 	world_free(w);
 }
 
+static void
+live_peer_that_is_slow_to_start_is_told_all_the_same(void **state)
+{
+	struct world *w = world_new(NULL);
+	struct stream *a, *b;
+
+	(void)state;
+	w->is_live = true;
+	host(w, "10.0.0.1-a");
+	host(w, "10.0.0.2-b");
+	host(w, "10.0.0.3-s");
+	source(w, "10.0.0.3-s", "S", 3);
+	a = reg(w, "10.0.0.1-a", "A");
+	b = reg(w, "10.0.0.2-b", "B");
+	started(w, b);
+	pass(w, 1000);
+	assert_parents(a, "S", NULL);
+	started(w, a);
+	pass(w, 100);
+	assert_parents(a, "S", "B", NULL);
+	assert_parents(b, "S", "A", NULL);
+	world_free(w);
+}
+
 int
 main(void)
 {
@@ -1252,6 +1276,7 @@ main(void)
 		cmocka_unit_test(lost_source_is_not_replaced_while_the_others_have_all),
 		cmocka_unit_test(peers_that_have_parts_only_do_not_feed_each_other_for_ever),
 		cmocka_unit_test(live_peer_is_told_of_new_parents),
+		cmocka_unit_test(live_peer_that_is_slow_to_start_is_told_all_the_same),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
