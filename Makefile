@@ -177,9 +177,11 @@ demo: deps
 	@$(MAKE) $(JOBS) all $(TEST_PROGRAMS)
 	@$(PYTHON) tests/demo.py $(abspath $(BUILD))
 
+.PHONY: bench-programs
+bench-programs: all $(TEST_PROGRAMS) $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/*.c))
+
 bench: deps
-	@$(MAKE) $(JOBS) all $(TEST_PROGRAMS) $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/bench/*.c)) \
-	  $(patsubst tests/bench/%.c,$(BUILD)/tests/bench/%,$(wildcard tests/bench/*.c))
+	@$(MAKE) $(JOBS) bench-programs
 	@$(PYTHON) tests/bench/run.py $(abspath $(BUILD))
 
 .PHONY: proto-headers
