@@ -1,0 +1,377 @@
+#!/usr/bin/env python3
+"""Our peers beside the real programs of Dragonfly, on loopback.
+    tests/interop/run.py BUILD_DIR [SCHEDULER [MANAGER [DFDAEMON [DFGET]]]] [--size MIB] [--only NAME[,NAME]]
+The paths are those of the real programs; "" for one that is not here: what needs it is skipped and named. Every case checks the bytes,
+that the origin was read once, where the pieces came from by the counts of both makes, and the WARN and ERROR lines of both."""
+import argparse
+import collections
+import functools
+import os
+import subprocess
+import sys
+import time
+import traceback
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from lab import Lab, Programs, shape  # noqa: E402
+import cluster  # noqa: E402
+from cluster import Origin, finish, sha256, wait_for  # noqa: E402
+
+DOWNLOAD_S = 240
+DFGET_S = 40
+SEEDS_KNOWN_S = 34      # the Go scheduler looks for seed peers every 30 s
+MIB = 1 << 20
+
+
+# Lines that real programs write among themselves too, seen in runs without any of ours, but not in every run.
+USUAL = (
+    "to stream: channel closed",    # a real child ends SyncPieces when it has heard of all pieces; its real parent then cannot write
+)
+
+
+class Skipped(Exception):
+    pass
+
+
+CASES = []
+
+
+def case(*needs):
+    def add(f):
+        @functools.wraps(f)
+        def run(run_):
+            missing = run_.programs.missing(*needs)
+            if missing:
+                raise Skipped("no " + ", ".join(missing))
+            return f(run_)
+        CASES.append(run)
+        return run
+    return add
+
+
+class Run:
+    """What the cases share: programs, the origin, and the lines that real programs write even among themselves."""
+
+    def __init__(self, programs, size):
+        self.programs = programs
+        self.size = size
+        self.origin = Origin(programs.build)
+        self.usual = collections.defaultdict(set)
+        self.count = 0
+
+    def content(self, size=None):
+        """A new URL and the digest of its content; the origin's counts start from 0."""
+        self.count += 1
+        url = self.origin.url(f"/gen/{size or self.size}/{self.count}/f")
+        out = subprocess.run(["curl", "-s", url], stdout=subprocess.PIPE, check=True).stdout
+        self.origin.reset()
+        return url, cluster.hashlib.sha256(out).hexdigest()
+
+    def dfget(self, lab, peer, url, output, *flags):
+        """Starts the dfget of the peer's make."""
+        if not peer.is_real or not self.programs.dfget:
+            return peer.dfget_start(url, output, *flags)
+        p = subprocess.Popen([self.programs.dfget, url, "-O", output, "--endpoint", peer.socket, "--no-progress", *flags],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        lab.children.append(p)
+        return p
+
+    def fetch(self, lab, peers, url, digest):
+        """All peers at once; the seconds it took."""
+        begin = time.monotonic()
+        started = [(p, lab.path(f"out-{p.name}-{self.count}"), self.dfget(lab, p, url, lab.path(f"out-{p.name}-{self.count}")))
+                   for p in peers]
+        for peer, out, process in started:
+            finish_ok(process, peer.name)
+            assert sha256(out) == digest, f"{peer.name}: wrong bytes"
+            os.unlink(out)
+        return time.monotonic() - begin
+
+    def origin_times(self, size=None):
+        return self.origin.bytes() / (size or self.size)
+
+
+def finish_ok(process, name):
+    try:
+        out, err = process.communicate(timeout=DOWNLOAD_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise cluster.Timeout(f"dfget at {name}: not within {DOWNLOAD_S} s")
+    assert process.returncode == 0, f"dfget at {name}: {process.returncode} {(err or out).decode(errors='replace')}"
+
+
+def directions(lab):
+    """(make of the parent, make of the child) -> pieces."""
+    counts = collections.Counter()
+    for p in lab.all:
+        for make, n in p.parents().items():
+            counts[make, "real" if p.is_real else "ours"] += n
+    return counts
+
+
+def traffic(lab):
+    """Bytes by the metrics of all: (make, kind) with kind source, peer, upload."""
+    sums = collections.Counter()
+    for p in lab.all:
+        if p.process is None:
+            continue
+        make = "real" if p.is_real else "ours"
+        sums[make, "source"] += p.metric("dragonfly_client_download_traffic", type="BACK_TO_SOURCE")
+        sums[make, "peer"] += p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER")
+        sums[make, "upload"] += p.metric("dragonfly_client_upload_traffic")
+    return sums
+
+
+def complaints(lab):
+    """make -> shapes of WARN and ERROR lines with an example."""
+    found = {"ours": {}, "real": {}, "scheduler": {}}
+    for p in lab.all:
+        for line in p.complaints():
+            found["real" if p.is_real else "ours"].setdefault(shape(line), line)
+    for line in lab.go.complaints() if lab.go else ():
+        found["scheduler"].setdefault(shape(line), line)
+    return found
+
+
+def judge(run, lab, seconds, usual=False):
+    """Prints what was measured; checks counts and lines. usual=True: a run of the real programs alone, which tells what they always write."""
+    went, bytes_ = directions(lab), traffic(lab)
+    times = run.origin_times()
+    print(f"    {seconds:.2f} s, origin read {times:.3f} times, pieces " +
+          ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(went.items()) if n), flush=True)
+    print("    MiB " + ", ".join(f"{make} {kind} {n / MIB:.1f}" for (make, kind), n in sorted(bytes_.items()) if n), flush=True)
+    found = complaints(lab)
+    unexpected = []
+    for make, lines in found.items():
+        for s, line in lines.items():
+            if usual:
+                run.usual[make].add(s)
+            elif s not in run.usual[make] and not any(text in line for text in USUAL):
+                unexpected.append(f"{make}: {line}")
+    assert not unexpected, "lines:\n      " + "\n      ".join(unexpected[:20])
+    assert times <= 1.05, f"origin read {times:.3f} times"
+    return went, bytes_
+
+
+def cluster_case(run, members, go, children=None, usual=False):
+    url, digest = run.content()
+    with Lab(run.programs, members, go=go) as lab:
+        if go and lab.seed:
+            time.sleep(SEEDS_KNOWN_S)
+        peers = [p for p in lab.peers if children is None or p.name in children]
+        seconds = run.fetch(lab, peers, url, digest)
+        went, bytes_ = judge(run, lab, seconds, usual)
+        total = sum(went.values())
+        pieces = -(-run.size // (4 * MIB))
+        wanted = (len(peers) + (lab.seed is not None) - 1) * pieces
+        assert total >= wanted * 0.95, f"{total} pieces came from peers, {wanted} expected"
+        up = bytes_["ours", "upload"] + bytes_["real", "upload"]
+        down = bytes_["ours", "peer"] + bytes_["real", "peer"]
+        assert 0.95 * down <= up <= 1.1 * down, f"peers sent {up / MIB:.0f} MiB and took {down / MIB:.0f} MiB"
+        return went
+
+
+# ---- our scheduler ----
+
+@case("dfdaemon")
+def ours_carries_real_alone(run):
+    """A real seed and real peers with the scheduler in a daemon of ours that takes no part."""
+    cluster_case(run, ["ours-carrier", "real-seed", "real-a", "real-b"], False, ("real-a", "real-b"), usual=True)
+
+
+@case("dfdaemon")
+def ours_seed_real_peers(run):
+    went = cluster_case(run, ["ours-seed", "real-a", "real-b"], False)
+    assert went["ours", "real"] > 0
+
+
+@case("dfdaemon")
+def ours_scheduler_no_seed(run):
+    cluster_case(run, ["ours-carrier", "real-a", "real-b", "real-c"], False, ("real-a", "real-b", "real-c"))
+
+
+@case("dfdaemon")
+def ours_scheduler_mixed(run):
+    went = cluster_case(run, ["ours-seed", "real-a", "ours-b", "real-c", "ours-d"], False)
+    assert went["ours", "real"] > 0 and went["ours", "ours"] > 0
+
+
+# ---- the Go scheduler ----
+
+@case("scheduler", "dfdaemon")
+def go_real_alone(run):
+    cluster_case(run, ["real-seed", "real-a", "real-b"], True, usual=True)
+
+
+@case("scheduler")
+def go_ours_alone(run):
+    cluster_case(run, ["ours-seed", "ours-a", "ours-b"], True)
+
+
+@case("scheduler", "dfdaemon")
+def go_ours_seed_real_peers(run):
+    went = cluster_case(run, ["ours-seed", "real-a", "real-b"], True)
+    assert went["ours", "real"] > 0
+
+
+@case("scheduler", "dfdaemon")
+def go_real_seed_ours_peers(run):
+    went = cluster_case(run, ["real-seed", "ours-a", "ours-b"], True)
+    assert went["real", "ours"] > 0
+
+
+@case("scheduler", "dfdaemon")
+def go_mixed(run):
+    went = cluster_case(run, ["ours-seed"] + [f"{make}-{i}" for i in range(4) for make in ("real", "ours")], True)
+    assert went["ours", "real"] > 0 and went["real", "ours"] > 0 and went["ours", "ours"] > 0
+
+
+# ---- a parent dies ----
+
+def parent_dies(run, parent_name):
+    """Two children, one of each make, in the middle of taking everything from one parent that is killed."""
+    url, digest = run.content()
+    slow = {"upload": {"bandwidthLimit": "24MB"}}
+    with Lab(run.programs, ["ours-carrier", parent_name, "real-c", "ours-d"], config=slow) as lab:
+        parent, children = lab.named(parent_name), [lab.named("real-c"), lab.named("ours-d")]
+        run.fetch(lab, [parent], url, digest)
+        started = [(p, lab.path(f"late-{p.name}"), run.dfget(lab, p, url, lab.path(f"late-{p.name}"))) for p in children]
+        for p in children:
+            wait_for(lambda p=p: p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER") > 0, DOWNLOAD_S, f"{p.name} has a piece")
+        parent.kill()
+        begin = time.monotonic()
+        for p, out, process in started:
+            finish_ok(process, p.name)
+            assert sha256(out) == digest, f"{p.name}: wrong bytes"
+        assert run.origin_times() <= 2.05, "one child at most goes to the origin"
+        print(f"    {time.monotonic() - begin:.2f} s after the parent's end, origin read {run.origin_times():.3f} times, pieces " +
+              ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(directions(lab).items()) if n))
+        for make, lines in complaints(lab).items():
+            for line in lines.values():
+                print(f"      {make}: {line[:300]}")
+
+
+@case("dfdaemon")
+def real_parent_dies(run):
+    parent_dies(run, "real-p")
+
+
+@case("dfdaemon")
+def ours_parent_dies(run):
+    parent_dies(run, "ours-p")
+
+
+# ---- dfget and dfdaemon of two makes ----
+
+def dfget_table(run):
+    """name, url, flags, kind of output; what each pair of makes does with it."""
+    big, digest = run.content(24 * MIB)
+    small, small_digest = run.content(100)
+    o = run.origin
+    return [
+        ("24 MiB", big, [], digest),
+        ("again, from the store", big, [], digest),
+        ("100 bytes", small, [], small_digest),
+        ("nothing", o.url("/gen/0/70/x"), [], "same"),
+        ("transfer-from-dfdaemon", big, ["--transfer-from-dfdaemon"], digest),
+        ("digest right", o.url("/gen/8M/71/x"), ["--digest", "right"], "same"),
+        ("digest wrong", o.url("/gen/8M/72/x"), ["--digest", "sha256:" + "0" * 64], None),
+        ("404", o.url("/no/such"), [], None),
+        ("403", o.url("/gen/1M/73/x?status=403"), [], None),
+        ("refused", f"http://127.0.0.1:{cluster.free_ports(1)[0]}/x", [], None),
+        ("no such name", "http://no-such-name.invalid/x", [], None),
+        ("-O existing", small, ["existing"], None),
+        ("-O existing --overwrite", small, ["existing", "--overwrite"], small_digest),
+        ("--force-hard-link", big, ["--force-hard-link"], digest),
+        ("--disable-back-to-source", o.url("/gen/8M/74/x"), ["--disable-back-to-source"], None),
+        ("no range support", o.url("/gen/24M/75/x?norange"), [], "same"),
+        ("unknown length", o.url("/gen/24M/76/x?chunked"), [], "same"),
+    ]
+
+
+@case("dfdaemon", "dfget")
+def dfget_and_dfdaemon(run):
+    """Every line with the dfget and the dfdaemon of both makes: same exit code, same bytes."""
+    pairs = [("real", "real"), ("ours", "real"), ("real", "ours"), ("ours", "ours")]
+    with Lab(run.programs, ["ours-d", "real-d"]) as lab:
+        daemons = {"ours": lab.named("ours-d"), "real": lab.named("real-d")}
+        wrong = []
+        for name, url, flags, digest in dfget_table(run):
+            if digest == "same":
+                digest = cluster.hashlib.sha256(cluster.http_get(url, 60)).hexdigest()
+            results = []
+            for get, daemon in pairs:
+                results.append(dfget_once(run, lab, get, daemons[daemon], f"{name}-{get}-{daemon}", url, flags, digest))
+            codes = [r[0] for r in results]
+            good = len(set(codes)) == 1 and (digest is None) == (codes[0] != 0) and all(r[1] for r in results)
+            print(f"    {'ok   ' if good else 'DIFFERS'} {name}: " + ", ".join(
+                f"{g}/{d} {r[0]}{'' if r[1] else ' bytes wrong'}" for (g, d), r in zip(pairs, results)), flush=True)
+            for (g, d), r in zip(pairs, results):
+                if r[0] != 0:
+                    print(f"        {g}/{d}: {' | '.join(x for x in r[2].split(chr(10)) if x.strip(' *'))[:400]}")
+            if not good:
+                wrong.append(name)
+        for make, lines in complaints(lab).items():
+            for line in lines.values():
+                print(f"      {make}: {line[:300]}")
+        assert not wrong, "differ: " + ", ".join(wrong)
+
+
+def dfget_once(run, lab, get, peer, label, url, flags, digest):
+    """(exit code, bytes are right, what it said)"""
+    home = lab.path(label.replace(" ", "_"))
+    os.mkdir(home)
+    out = f"{home}/out"
+    if "existing" in flags:
+        with open(out, "w") as f:
+            f.write("kept")
+    args = [f if f != "right" else "sha256:" + digest for f in flags if f != "existing"]
+    command = [f"{run.programs.build}/dfget" if get == "ours" else run.programs.dfget, url, "-O", out, "--endpoint", peer.socket,
+               "--no-progress", *args]
+    p = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DFGET_S)
+    if digest is not None:
+        right = os.path.exists(out) and sha256(out) == digest
+    elif "existing" in flags:
+        right = open(out).read() == "kept"
+    else:
+        right = not os.path.exists(out)
+    return p.returncode, right, (p.stdout + p.stderr).decode(errors="replace")
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("build")
+    for name in ("scheduler", "manager", "dfdaemon", "dfget"):
+        ap.add_argument(name, nargs="?", default="")
+    ap.add_argument("--size", type=int, default=128)
+    ap.add_argument("--only", default="")
+    a = ap.parse_args()
+    programs = Programs(a.build, a.scheduler, a.manager, a.dfdaemon, a.dfget)
+    print("real programs: " + ", ".join(f"{n} {programs.version(n)}" for n in ("scheduler", "manager", "dfdaemon", "dfget")))
+    run = Run(programs, a.size * MIB)
+    passed, failed, skipped = 0, 0, []
+    try:
+        for c in CASES:
+            if a.only and c.__name__ not in a.only.split(","):
+                continue
+            begin = time.monotonic()
+            try:
+                c(run)
+                passed += 1
+                print(f"ok {c.__name__} {time.monotonic() - begin:.1f}s", flush=True)
+            except Skipped as e:
+                skipped.append(c.__name__)
+                print(f"skipped {c.__name__}: {e}", flush=True)
+            except Exception:
+                failed += 1
+                print(f"FAILED {c.__name__} {time.monotonic() - begin:.1f}s", flush=True)
+                traceback.print_exc(file=sys.stdout)
+    finally:
+        run.origin.stop()
+    print(f"{passed} passed, {failed} failed, {len(skipped)} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
