@@ -78,8 +78,9 @@ bool collect_is_open(const struct collect *c);
 /* The parents as messages for a reschedule; *n of them. Freed by the caller with free(). */
 struct common_peer *collect_peers(const struct collect *c, size_t *n);
 
-/* The next piece and whom to ask; the piece is claimed, the parent's count raised. NULL when there is nothing to do now. */
-struct parent *parent_pick(struct collect *c, uint32_t *piece);
+/* The next piece and whom to ask; the piece is claimed, the parent's count raised. NULL when there is nothing to do now. A turn at a busy
+ * parent is used first, where uses_turns allows that. */
+struct parent *parent_pick(struct collect *c, bool uses_turns, uint32_t *piece);
 /* A transfer from this parent ended. */
 void parent_result(struct parent *p, uint32_t piece, enum fetch_failure failure);
 void parent_drop(struct parent *p, const char *why);

@@ -143,9 +143,9 @@ use_turn(struct collect *c, uint32_t *piece)
 }
 
 struct parent *
-parent_pick(struct collect *c, uint32_t *piece)
+parent_pick(struct collect *c, bool uses_turns, uint32_t *piece)
 {
-	struct parent *p = use_turn(c, piece);
+	struct parent *p = uses_turns ? use_turn(c, piece) : NULL;
 	bool in_order = c->session->download.need_piece_content;
 
 	for (unsigned load = 0; p == NULL && load < PARENT_IN_FLIGHT_MAX; load++) {

@@ -225,13 +225,6 @@ count_in_flight(struct session *s)
 	return n;
 }
 
-/* Pieces at a time. */
-static unsigned
-window_of(const struct session *s)
-{
-	return parents_take_turns(s->collect) ? 1 : s->window;
-}
-
 static void
 take_failed(struct session *s, struct transfer *x)
 {
@@ -399,15 +392,16 @@ ask_parents(struct session *s)
 {
 	uint32_t n;
 
-	while (count_in_flight(s) < window_of(s)) {
-		struct parent *p = parent_pick(s->collect, &n);
+	for (;;) {
+		unsigned count = count_in_flight(s);
+		/* In turn one piece comes at a time, as fast as the link can. */
+		struct parent *p = count < s->window ? parent_pick(s->collect, count == 0, &n) : NULL;
 
 		if (p == NULL)
 			return 0;
 		if (start_transfer(s, p, n) < 0)
 			return -1;
 	}
-	return 0;
 }
 
 static void
@@ -417,7 +411,7 @@ step_parents(struct session *s)
 
 	if (ask_parents(s) < 0)
 		return;
-	if (count_in_flight(s) < window_of(s))
+	if (count_in_flight(s) == 0)
 		waits_for_turn = parents_wait_for_turn(s->collect);
 	else
 		parents_leave_turns(s->collect);

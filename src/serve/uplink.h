@@ -19,9 +19,9 @@
 #define UPLINK_QUICK_US 12000
 #define UPLINK_TELLING_BYTES (UINT64_C(1) << 20)
 /* Looks that a changed number of slots is tried for, and until the next change is tried; each vain one doubles that. */
-#define UPLINK_TRIAL_LOOKS 10
-#define UPLINK_PAUSE_LOOKS 50
-#define UPLINK_PAUSE_LOOKS_MAX 600
+#define UPLINK_TRIAL_LOOKS 5
+#define UPLINK_PAUSE_LOOKS 80
+#define UPLINK_PAUSE_LOOKS_MAX 800
 
 struct uplink {
 	unsigned slots;                 /* transfers at a time */
