@@ -245,13 +245,18 @@ start_scheduler(struct daemon *d, struct err *e)
 	const struct config *c = d->parts.config;
 	struct scheduler_options o;
 	struct addr a, bound;
+	char *snapshot;
 
 	if (!c->x.scheduler.enable)
 		return 0;
 	scheduler_options_default(&o);
 	o.mesh = c->x.scheduler.mesh;
 	o.peer_tls = d->parent_tls;
+	/* Beside the store, which leaves files of other names alone: a restart knows the hosts at once. */
+	snapshot = xasprintf("%s/scheduler-hosts", c->storage.dir);
+	o.snapshot_path = snapshot;
 	d->parts.scheduler = scheduler_new(d->parts.loop, &o, e);
+	free(snapshot);
 	if (d->parts.scheduler == NULL)
 		return -1;
 	d->scheduler_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
