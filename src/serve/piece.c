@@ -1,5 +1,6 @@
 #include "serve/piece.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,7 +226,7 @@ next_request(struct piece_server *s, unsigned *least)
 	return best;
 }
 
-/* The same of those who wait for a turn. */
+/* The same of those who wait for a turn; who let turns pass comes last. */
 static struct piece_turn *
 next_turn(struct piece_server *s, unsigned *least)
 {
@@ -235,11 +236,11 @@ next_turn(struct piece_server *s, unsigned *least)
 		struct piece_turn *t = CONTAINER_OF(it, struct piece_turn, queue);
 		unsigned times = times_served(s, t->task_id, t->number);
 
-		if (best == NULL || times < *least) {
+		if (best == NULL || t->lapses < best->lapses || (t->lapses == best->lapses && times < *least)) {
 			best = t;
 			*least = times;
 		}
-		if (*least == 0)
+		if (*least == 0 && best->lapses == 0)
 			break;
 	}
 	return best;
@@ -271,6 +272,7 @@ turn_is_over(void *ctx)
 	struct piece_turn *t = ctx;
 	struct piece_server *s = t->server;
 
+	t->lapses += t->lapses < UINT_MAX;
 	take_back(t);
 	serve_next(s);
 }
@@ -667,6 +669,11 @@ piece_server_drain(struct piece_server *s, int ms, void (*done)(void *ctx), void
 	s->listener = NULL;
 	LIST_EACH(it, next, &s->waiting)
 		decide_not_found(s, CONTAINER_OF(it, struct piece_request, queue));
+	while (!list_is_empty(&s->turns)) {
+		struct piece_turn *t = CONTAINER_OF(s->turns.next, struct piece_turn, link);
+
+		t->on_drain(t);
+	}
 	s->drained = done;
 	s->drained_ctx = ctx;
 	loop_timer_set(s->o.loop, &s->drain_timer, s->requests == 0 ? 0 : ms, drained_now, s);

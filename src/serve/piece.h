@@ -66,10 +66,12 @@ struct piece_turn {
 	char task_id[TASK_ID_SIZE];
 	uint32_t number;                /* the piece it would ask for */
 	uint64_t arrival;
+	unsigned lapses;                /* turns that it let pass: others go before it */
 	bool waits, is_given;
 	struct loop_timer given;
 	void (*on_busy)(struct piece_turn *t, bool is_busy);    /* turns are given from now on, or not */
 	void (*on_turn)(struct piece_turn *t);  /* it may ask for one piece now; may be called from within piece_turn_want */
+	void (*on_drain)(struct piece_turn *t); /* no turn comes any more: piece_turn_remove is to be called now */
 };
 
 struct piece_server *piece_server_new(const struct piece_server_options *o);

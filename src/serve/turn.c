@@ -27,6 +27,18 @@ child_free(struct child *c)
 }
 
 static void
+end(struct child *c, const struct err *e)
+{
+	struct rpc_stream *s = c->stream;
+
+	child_free(c);
+	if (e != NULL)
+		rpc_stream_fail(s, e);
+	else
+		rpc_stream_end(s, ERR_OK, NULL, (struct slice){0});
+}
+
+static void
 say(struct child *c, bool is_busy, bool is_yours)
 {
 	uint32_t fresh[PIECE_FRESH_MAX];
@@ -51,6 +63,12 @@ on_turn(struct piece_turn *t)
 }
 
 static void
+on_drain(struct piece_turn *t)
+{
+	end(CONTAINER_OF(t, struct child, turn), NULL);
+}
+
+static void
 on_open(struct rpc_stream *s, void *ctx)
 {
 	struct turn_service *service = ctx;
@@ -67,20 +85,9 @@ on_open(struct rpc_stream *s, void *ctx)
 	c->stream = s;
 	c->turn.on_busy = on_busy;
 	c->turn.on_turn = on_turn;
+	c->turn.on_drain = on_drain;
 	service->streams++;
 	rpc_stream_set_user(s, c);
-}
-
-static void
-end(struct child *c, const struct err *e)
-{
-	struct rpc_stream *s = c->stream;
-
-	child_free(c);
-	if (e != NULL)
-		rpc_stream_fail(s, e);
-	else
-		rpc_stream_end(s, ERR_OK, NULL, (struct slice){0});
 }
 
 static void

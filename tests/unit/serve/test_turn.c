@@ -266,6 +266,30 @@ turn_that_is_not_used_goes_to_the_next(void **state)
 }
 
 static void
+child_that_let_a_turn_pass_comes_after_the_others(void **state)
+{
+	struct child a, b, c;
+
+	(void)state;
+	child_open(&a, node->task_id);
+	child_open(&b, node->task_id);
+	child_open(&c, node->task_id);
+	say(&a, "", true, 0);
+	NODE_UNTIL(node, a.turns == 1);
+	say(&c, "", true, 0);
+	NODE_UNTIL(node, c.turns == 1);
+	say(&a, "", true, 0);
+	say(&b, "", true, 0);
+	sync_pieces();
+	say(&c, "", false, 0);
+	NODE_UNTIL(node, b.turns == 1);
+	assert_int_equal(a.turns, 1);
+	child_close(&a);
+	child_close(&b);
+	child_close(&c);
+}
+
+static void
 request_uses_the_turn_up_and_its_piece_is_fresh_no_more(void **state)
 {
 	struct child a, b;
@@ -366,6 +390,7 @@ main(void)
 		TURN_TEST(one_turn_at_a_time_and_the_next_when_it_is_given_back),
 		TURN_TEST(child_that_goes_leaves_its_turn_to_the_next),
 		TURN_TEST(turn_that_is_not_used_goes_to_the_next),
+		TURN_TEST(child_that_let_a_turn_pass_comes_after_the_others),
 		TURN_TEST(request_uses_the_turn_up_and_its_piece_is_fresh_no_more),
 		TURN_TEST(request_of_a_stranger_is_served_too),
 		TURN_TEST(who_waits_for_the_piece_given_least_is_next),
