@@ -3,6 +3,7 @@ directory, every wait with a deadline, every child ended. The test origin is tes
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -35,10 +36,19 @@ def wait_for(ready, seconds, what, step=0.01):
         time.sleep(step)
 
 
+# Below the ports that systems give to outgoing connections: those may be taken at any moment.
+PORTS = range(12000, 32000)
+
+
 def free_ports(n):
-    socks = [socket.socket() for _ in range(n)]
-    for s in socks:
-        s.bind(("127.0.0.1", 0))
+    socks = []
+    while len(socks) < n:
+        s = socket.socket()
+        try:
+            s.bind(("127.0.0.1", random.choice(PORTS)))
+            socks.append(s)
+        except OSError:
+            s.close()
     ports = [s.getsockname()[1] for s in socks]
     for s in socks:
         s.close()
@@ -50,6 +60,18 @@ def sha256(path):
     with open(path, "rb") as f:
         while block := f.read(1 << 20):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def make_file(path, size):
+    """A file of random bytes; its SHA-256."""
+    digest = hashlib.sha256()
+    with open(path, "wb") as f:
+        while size > 0:
+            block = os.urandom(min(size, 1 << 20))
+            f.write(block)
+            digest.update(block)
+            size -= len(block)
     return digest.hexdigest()
 
 
