@@ -55,12 +55,18 @@ buf_try_reserve(struct buf *b, size_t n)
 		cap = b->len + n > cap + cap / 2 ? b->len + n : cap + cap / 2;
 	else if (cap == b->cap)
 		cap += cap / 2;
-	mem = malloc(cap);
-	if (mem == NULL)
-		return NULL;
-	if (b->mem != NULL)
+	if (b->head == 0) {
+		/* The system moves the pages of a large buffer, not its bytes. */
+		mem = realloc(b->mem, cap);
+		if (mem == NULL)
+			return NULL;
+	} else {
+		mem = malloc(cap);
+		if (mem == NULL)
+			return NULL;
 		memcpy(mem, b->mem + b->head, b->len);
-	free(b->mem);
+		free(b->mem);
+	}
 	b->mem = mem;
 	b->cap = cap;
 	b->head = 0;
