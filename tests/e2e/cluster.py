@@ -267,13 +267,17 @@ class Cluster:
             self.peers = self.all[1:] if seed else self.all
             for p in self.all:
                 merge(p.config, config)
-                if start:
-                    p.start()
             if start:
-                self.wait_announced()
+                self.start()
         except BaseException:
             self.close()
             raise
+
+    def start(self):
+        """For start=False, once the configurations are as they should be."""
+        for p in self.all:
+            p.start()
+        self.wait_announced()
 
     def wait_announced(self, count=None):
         scheduler = self.all[0]

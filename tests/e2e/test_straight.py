@@ -10,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, Origin, finish, make_file, run_tests, sha256  # noqa: E402
+from cluster import Cluster, Origin, finish, make_file, merge, run_tests, sha256  # noqa: E402
 
 BIG = os.environ.get("BIG", "") not in ("", "0")
 # Slow enough that the peers have time to get pieces from each other, as with a distant origin.
@@ -20,7 +20,10 @@ LIMIT_S = 120
 
 
 def both_at_once(build, size, offset_s, first=0):
-    with Cluster(build, peers=2) as c:
+    # The seed's uplink is no faster: were it without limit, nobody would need to ask anybody else.
+    with Cluster(build, peers=2, start=False) as c:
+        merge(c.seed.config, {"upload": {"bandwidthLimit": f"{int(size / ORIGIN_S)}B"}})
+        c.start()
         files = c.path("files")
         os.mkdir(files)
         digest = make_file(os.path.join(files, "big"), size)
