@@ -345,6 +345,25 @@ def test_download_on_the_upload_port():
     check_pieces(pieces, content, range(3), 1, "127.0.0.1-seed-" + UUID + "-seed")
 
 
+def test_download_timeout():
+    request = api.dfdaemon.DownloadTaskRequest(download=api.common.Download(
+        url=world.origin.url("/gen/9M/4?drip=1000"), timeout=api.google.Duration(seconds=1), need_piece_content=True))
+    began = time.monotonic()
+    fails(lambda: world.download.DownloadTask(request, timeout=DEADLINE), grpc.StatusCode.DEADLINE_EXCEEDED,
+          re.compile("did not finish within its timeout"))
+    assert 0.8 < time.monotonic() - began < 5
+
+
+def test_download_prefetch():
+    url, _ = world.file()
+    _, pieces, _ = run_download(world.download, url=url, range=api.common.Range(start=0, length=10), prefetch=True)
+    equal([p.number for p in pieces], [0], "pieces")
+    request = api.dfdaemon.StatLocalTaskRequest(task_id=task_id(url))
+    stat = wait_for(lambda: [s for s in [world.download.StatLocalTask(request, timeout=DEADLINE)] if s.HasField("finished_at")], 10,
+                    "the whole task is fetched")[0]
+    assert stat.HasField("prefetched_at")
+
+
 def test_download_many_at_once():
     url, content = world.file()
     failures = []
@@ -873,6 +892,12 @@ def test_scheduler_register_rules():
         world.scheduler.DeleteHost(api.scheduler.DeleteHostRequest(host_id=h.id), timeout=DEADLINE)
 
 
+def the_daemons_stop_clean():
+    for peer in (world.peer, world.seed):
+        equal(peer.stop(), 0, "exit code of " + peer.name)
+        assert not re.search("AddressSanitizer|ThreadSanitizer|runtime error", peer.log()), peer.log()[-5000:]
+
+
 def main():
     global world
     build, names = sys.argv[1], sys.argv[2:]
@@ -881,7 +906,7 @@ def main():
     # This one empties the scheduler's view of the peer, so nothing runs beside it.
     last = [t for t in tests if t is test_delete_host]
     try:
-        return g.run_all([t for t in tests if t not in last], 3, last)
+        return g.run_all([t for t in tests if t not in last], 3, last + [the_daemons_stop_clean])
     finally:
         world.close()
 

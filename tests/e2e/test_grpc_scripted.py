@@ -2,6 +2,7 @@
 reports then, field by field. One daemon, a task for each case. usage: SCRIPT BUILD_DIR [NAME...]"""
 import collections
 import concurrent.futures
+import hashlib
 import os
 import re
 import socket
@@ -165,6 +166,7 @@ class Parent:
         self.id = "127.0.0.1-parent%d-0-peer" % self.port
         self.server = self.listener = None
         self.open = True
+        self.now = int(time.time())
         if vortex != "dead":
             self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), options=g.UNLIMITED)
             self.server.add_generic_rpc_handlers((api.handler("dfdaemon.v2.DfdaemonUpload", {
@@ -183,7 +185,7 @@ class Parent:
             self.listener.close()
 
     def message(self):
-        now = api.google.Timestamp(seconds=int(time.time()))
+        now = api.google.Timestamp(seconds=self.now)
         host = api.common.Host(id="127.0.0.1-parent%d" % self.port, hostname="parent%d" % self.port, ip="127.0.0.1", port=self.port,
                                download_port=self.port, network=api.common.Network(max_tx_bandwidth=10**10))
         task = api.common.Task(id="0" * 64, url="http://x/", state="Running", created_at=now, updated_at=now)
@@ -258,6 +260,9 @@ class Parent:
             digest = "crc32:1"
         if how == "wrong_content":
             data = b"\0" + data[1:] if data[:1] != b"\0" else b"\1" + data[1:]
+        if how == "other_content":      # and the digest that belongs to it
+            data = bytes(len(data))
+            digest = crc(data)
         if how == "wrong_number":
             number += 1
         if how == "wrong_offset":
@@ -302,6 +307,7 @@ class World:
             wait_for(lambda: self.scheduler.hosts, 10, "the daemon announces itself")
             self.channel = g.channel_to("unix:" + self.peer.socket)
             self.download = api.stub(self.channel, "dfdaemon.v2.DfdaemonDownload")
+            self.upload = api.stub(g.channel_to("127.0.0.1:%d" % self.peer.upload_port), "dfdaemon.v2.DfdaemonUpload")
         except BaseException:
             self.close()
             raise
@@ -654,6 +660,62 @@ def test_small_tasks_need_no_scheduler_unless_told_so():
         equal(talk.log[0].register_peer_request.download.scheduling_policy, 1, "policy")
 
 
+def announce_again(name, *scripts):
+    """What a scheduler's call to a peer that has all of the task leads to: (answers or error, conversations of that)."""
+    with Case(name, give(need_source()), *scripts) as case:
+        case.run()
+        case.conversations()
+        request = api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url=case.url, need_back_to_source=True))
+        try:
+            got = list(world.upload.DownloadTask(request, timeout=DEADLINE))
+        except grpc.RpcError as e:
+            got = e
+        return got, case.conversations(1 + len(scripts))[1:]
+
+
+def test_finished_task_is_announced_as_metadata():
+    got, (talk,) = announce_again("metadata", give(answer("metadata_only_response")))
+    equal(got, [], "answers")
+    equal(talk.kinds(), ["register_peer", "download_peer_started", "download_peer_finished"], "messages")
+    d = talk.log[0].register_peer_request.download
+    equal((d.metadata_only, d.need_back_to_source, d.actual_content_length, d.actual_piece_length, d.actual_piece_count),
+          (True, False, SIZE, PIECE, PIECES), "download")
+
+
+def test_finished_task_is_announced_to_an_old_scheduler():
+    for i, m in enumerate((need_source(), answer("normal_task_response"))):
+        got, (talk,) = announce_again("metadata-old%d" % i, give(m))
+        equal(got, [], "answers")
+        equal(talk.kinds(), ["register_peer", "download_peer_started", "download_peer_finished"], "messages")
+
+
+def test_announcement_of_a_finished_task_fails():
+    got, _ = announce_again("metadata-fails", refuse(grpc.StatusCode.INTERNAL, "no"))
+    equal((got.code(), got.details()[:37]), (grpc.StatusCode.INTERNAL, "unknown stream is finished abnormally"), "error")
+
+
+def test_caller_goes_away():
+    with Case("leaver") as case:
+        parent = case.parent("trickle")
+        case.scripts(give(normal(parent)))
+        call = world.download.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url=case.url)), timeout=DEADLINE)
+        next(call)
+        wait_for(lambda: parent.asked, 5, "a piece is asked for")
+        call.cancel()
+        talk = case.conversations()
+        equal(talk.kinds()[-1], "download_peer_failed", "last word")
+
+
+def test_two_callers_of_one_task():
+    with Case("twins") as case:
+        parent = case.parent("trickle")
+        case.scripts(give(normal(parent)))
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for f in [pool.submit(case.run) for _ in range(2)]:
+                f.result(DEADLINE)
+        equal(sorted(parent.asked), list(range(PIECES)), "each piece once")
+
+
 # ---- what parents do wrong ----
 
 def bad_parent(vortex, reported=True, **sync):
@@ -702,6 +764,18 @@ def test_parents_of_every_kind_at_once():
         equal({p.parent_id for p in pieces.values()}, {slow.id}, "parents")
         failed = case.conversations().said("download_piece_failed")
         assert {f.parent_id for f in failed} <= {wrong.id, short.id, offset.id} and failed
+
+
+def test_content_that_is_not_what_the_caller_knows():
+    """A parent that lies with the right checksum of wrong bytes is found out by the digest of the whole."""
+    with Case("liar") as case:
+        parent = case.parent("other_content")
+        case.scripts(give(normal(parent)))
+        digest = "sha256:" + hashlib.sha256(case.content).hexdigest()
+        case.fails(grpc.StatusCode.INTERNAL, "^digest mismatch expected: %s, actual: sha256:" % digest, digest=digest)
+        # Nothing of it is kept.
+        case.scripts(give(need_source()))
+        case.run(digest=digest)
 
 
 def test_all_parents_fail_then_others():
@@ -785,6 +859,11 @@ def test_sync_pieces_stays_open():
         equal(case.conversations().kinds(), FROM_PARENTS, "messages")
 
 
+def the_daemon_stops_clean():
+    equal(world.peer.stop(), 0, "exit code")
+    assert not re.search("AddressSanitizer|ThreadSanitizer|runtime error", world.peer.log()), world.peer.log()[-5000:]
+
+
 def main():
     global world
     build, names = sys.argv[1], sys.argv[2:]
@@ -794,7 +873,7 @@ def main():
     tests = sorted((t for t in tests if not names or t.__name__ in names), key=lambda t: t.__name__ not in slow)
     world = World(build)
     try:
-        return g.run_all(tests, 6)
+        return g.run_all(tests, 6, [the_daemon_stops_clean])
     finally:
         world.close()
 
