@@ -227,7 +227,8 @@ class Api:
         table = {}
         for name, fn in functions.items():
             (request, in_streams), (_, out_streams) = self.services[service][name]
-            make = getattr(grpc, "%s_%s_rpc_method_handler" % ("stream" if in_streams else "unary", "stream" if out_streams else "unary"))
+            make = getattr(grpc,
+                           "%s_%s_rpc_method_handler" % ("stream" if in_streams else "unary", "stream" if out_streams else "unary"))
             table[name] = make(fn, request_deserializer=self.by_name[request].FromString,
                                response_serializer=lambda m: m.SerializeToString())
         return grpc.method_handlers_generic_handler(service, table)

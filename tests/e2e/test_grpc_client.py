@@ -1,4 +1,5 @@
-"""grpcio as a client of every RPC that a daemon and its scheduler serve: every field of the answers. usage: SCRIPT BUILD_DIR [NAME...]"""
+"""grpcio as a client of every RPC that a daemon and its scheduler serve: every field of the answers.
+usage: SCRIPT BUILD_DIR [NAME...]"""
 import hashlib
 import json
 import os
@@ -187,7 +188,8 @@ def test_download_by_hand_built_bytes():
     got = sorted((g.fields(g.fields(a[5][0])[1][0]) for a in answers[1:]), key=lambda p: p.get(1, [0])[0])
     for n, p in enumerate(got):
         data = piece_of(content, n)
-        equal((p.get(1, [0])[0], p.get(3, [0])[0], p[4][0], p[5][0].decode(), p[7][0]), (n, n * PIECE, len(data), crc(data), 1), "piece")
+        equal((p.get(1, [0])[0], p.get(3, [0])[0], p[4][0], p[5][0].decode(), p[7][0]), (n, n * PIECE, len(data), crc(data), 1),
+              "piece")
         equal(p[6][0] == data, True, "content")
         assert p[2][0].startswith(b"127.0.0.1-seed-")
         assert set(g.fields(p[8][0])) <= {1, 2} and g.fields(p[9][0])[1][0] > 1.6e9
@@ -206,7 +208,8 @@ def test_download_unix_authority_is_percent_encoded():
 def test_download_range():
     url, content = world.file()
     # The end of piece 0 and the start of piece 1: both whole.
-    started, pieces, _ = run_download(world.download, url=url, range=api.common.Range(start=PIECE - 10, length=20), need_piece_content=True)
+    started, pieces, _ = run_download(world.download, url=url, range=api.common.Range(start=PIECE - 10, length=20),
+                                      need_piece_content=True)
     check_started(started, content, [0, 1], False)
     equal((started.range.start, started.range.length), (PIECE - 10, 20), "range")
     check_pieces(pieces, content, [0, 1], 0, None, True)
@@ -236,7 +239,8 @@ def test_download_range_header():
 
 def test_download_ids():
     url, content = world.file(10)
-    tagged = run_download(world.download, url=url + "?b=2&a=1&skip=1", tag="t", application="a", filtered_query_params=["skip"])[2][1]
+    tagged = run_download(world.download, url=url + "?b=2&a=1&skip=1", tag="t", application="a",
+                          filtered_query_params=["skip"])[2][1]
     equal(tagged, task_id(url + "?a=1&b=2", "t", "a"), "tag, application, query")
     equal(run_download(world.download, url=url, piece_length=PIECE)[2][1], task_id(url, str(PIECE)), "piece length")
     by_content = run_download(world.download, url=url, content_for_calculating_task_id="This is a test file")[2][1]
@@ -260,7 +264,8 @@ def test_download_digest():
     def ask(url, digest):
         return lambda: world.download.DownloadTask(api.dfdaemon.DownloadTaskRequest(
             download=api.common.Download(url=url, digest=digest)), timeout=DEADLINE)
-    error = fails(ask(other, wrong), grpc.StatusCode.INTERNAL, re.compile("digest mismatch expected: sha256:0{64}, actual: sha256:[0-9a-f]{64}"))
+    error = fails(ask(other, wrong), grpc.StatusCode.INTERNAL,
+                  re.compile("digest mismatch expected: sha256:0{64}, actual: sha256:[0-9a-f]{64}"))
     assert "0" * 64 + "," in error.details()
     for bad in ("sha256:12", "md9:" + "0" * 32, "crc32:xyz", "nonsense"):
         fails(ask(url, bad), grpc.StatusCode.INVALID_ARGUMENT, re.compile(re.escape("invalid digest(%s)" % bad)))
@@ -292,7 +297,8 @@ def test_download_output_path():
 
 def test_download_refused():
     stub = world.download
-    fails(lambda: stub.DownloadTask(api.dfdaemon.DownloadTaskRequest(), timeout=DEADLINE), grpc.StatusCode.INVALID_ARGUMENT, "missing download")
+    fails(lambda: stub.DownloadTask(api.dfdaemon.DownloadTaskRequest(), timeout=DEADLINE), grpc.StatusCode.INVALID_ARGUMENT,
+          "missing download")
     for stub in (world.download, world.upload):
         for url in ("", "relative/path"):
             # Without parameters to filter the id takes the text as it is; then the source does not know what to do with it.
@@ -301,7 +307,8 @@ def test_download_refused():
                     url=url, filtered_query_params=params)), timeout=DEADLINE), code, "ParseError cause: relative URL without a base")
         for fields in ({"url": world.origin.url("/x"), "piece_length": 1},
                        {"url": world.origin.url("/x"), "piece_length": 1 << 40}):
-            fails(lambda: stub.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(**fields)), timeout=DEADLINE),
+            fails(lambda: stub.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(**fields)),
+                                            timeout=DEADLINE),
                   grpc.StatusCode.INVALID_ARGUMENT)
     fails(lambda: world.upload.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(
         url=world.origin.url("/x"), output_path="/tmp/never")), timeout=DEADLINE), grpc.StatusCode.PERMISSION_DENIED)
@@ -326,7 +333,8 @@ def test_download_origin_errors_carry_json_details():
     port = g.socket.socket()
     port.bind(("127.0.0.1", 0))     # bound, not listening: refused
     request = api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url="http://127.0.0.1:%d/x" % port.getsockname()[1]))
-    error = fails(lambda: world.download.DownloadTask(request, timeout=DEADLINE), grpc.StatusCode.INTERNAL, re.compile("^backend error: "))
+    error = fails(lambda: world.download.DownloadTask(request, timeout=DEADLINE), grpc.StatusCode.INTERNAL,
+                  re.compile("^backend error: "))
     port.close()
     equal(details_of(error)["status_code"], None, "status_code")
 
@@ -388,7 +396,8 @@ def test_download_many_at_once():
 def test_sync_pieces_answers():
     url, content = world.file()
     run_download(world.seed_download, url=url)
-    request = api.dfdaemon.SyncPiecesRequest(host_id="127.0.0.1-x", task_id=task_id(url), interested_piece_numbers=[2, 0, 0, 1, 7, 2**32 - 1])
+    request = api.dfdaemon.SyncPiecesRequest(host_id="127.0.0.1-x", task_id=task_id(url),
+                                             interested_piece_numbers=[2, 0, 0, 1, 7, 2**32 - 1])
     answers = list(world.seed_upload.SyncPieces(request, timeout=DEADLINE))
     equal([(a.number, a.offset, a.length, a.ip, a.tcp_port) for a in answers],
           [(n, n * PIECE, len(piece_of(content, n)), "127.0.0.1", world.seed.piece_port) for n in range(3)], "answers")
@@ -396,13 +405,14 @@ def test_sync_pieces_answers():
     # By hand, unpacked numbers, as old protobuf writers put them.
     call = world.seed_up.unary_stream("/" + UPLOAD + "/SyncPieces", request_serializer=None, response_deserializer=None)
     raw = [g.fields(a) for a in call(g.put(1, "h") + g.put(2, task_id(url)) + g.put(3, 1) + g.put(3, 2), timeout=DEADLINE)]
-    equal(raw, [{1: [n], 2: [n * PIECE], 3: [len(piece_of(content, n))], 4: [b"127.0.0.1"], 5: [world.seed.piece_port]} for n in (1, 2)], "raw")
+    expected = [{1: [n], 2: [n * PIECE], 3: [len(piece_of(content, n))], 4: [b"127.0.0.1"], 5: [world.seed.piece_port]} for n in (1, 2)]
+    equal(raw, expected, "raw")
 
 
 def test_sync_pieces_errors():
     def ask(task, numbers=(0,)):
-        return lambda: world.upload.SyncPieces(api.dfdaemon.SyncPiecesRequest(host_id="h", task_id=task, interested_piece_numbers=numbers),
-                                               timeout=DEADLINE)
+        return lambda: world.upload.SyncPieces(api.dfdaemon.SyncPiecesRequest(
+            host_id="h", task_id=task, interested_piece_numbers=numbers), timeout=DEADLINE)
     unknown = "0" * 64
     fails(ask(unknown), grpc.StatusCode.INTERNAL, "task %s not found" % unknown)
     url = world.origin.url("/gen/9M/77?cut=100")
@@ -476,7 +486,8 @@ def test_stat_list_delete():
     request = api.dfdaemon.StatLocalTaskRequest(task_id=tid, remote_ip="127.0.0.1")
     check(world.download.StatLocalTask(request, timeout=DEADLINE))
     check(world.upload.StatLocalTask(request, timeout=DEADLINE))
-    seen = wait_for(lambda: world.seed_upload.StatLocalTask(request, timeout=DEADLINE).uploaded_count == 3, 5, "three pieces are uploaded")
+    seen = wait_for(lambda: world.seed_upload.StatLocalTask(request, timeout=DEADLINE).uploaded_count == 3, 5,
+                    "three pieces are uploaded")
     assert seen
     tasks = world.download.ListLocalTasks(api.dfdaemon.ListLocalTasksRequest(), timeout=DEADLINE).tasks
     equal([t.task_id for t in tasks], sorted(t.task_id for t in tasks), "order")
@@ -487,27 +498,33 @@ def test_stat_list_delete():
     # What the scheduler knows of it: the seed reported all pieces.
     for stub in (world.download, world.upload):
         task = stub.StatTask(api.dfdaemon.StatTaskRequest(task_id=tid), timeout=DEADLINE)
-        equal((task.id, task.type, task.url, task.content_length, task.piece_count, task.state, task.size_scope, task.has_available_peer),
+        equal((task.id, task.type, task.url, task.content_length, task.piece_count, task.state, task.size_scope,
+               task.has_available_peer),
               (tid, 0, url, len(content), 3, "Succeeded", 0, True), "task")
         assert task.peer_count >= 2
         has_time(task.created_at, before)
         has_time(task.updated_at, before)
     world.download.DeleteLocalTask(api.dfdaemon.DeleteLocalTaskRequest(task_id=tid), timeout=DEADLINE)
-    fails(lambda: world.download.StatLocalTask(request, timeout=DEADLINE), grpc.StatusCode.NOT_FOUND, "local task not found: " + tid)
+    fails(lambda: world.download.StatLocalTask(request, timeout=DEADLINE), grpc.StatusCode.NOT_FOUND,
+          "local task not found: " + tid)
     run_download(world.download, url=url)
     world.upload.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id=tid), timeout=DEADLINE)
     fails(lambda: world.upload.StatLocalTask(request, timeout=DEADLINE), grpc.StatusCode.NOT_FOUND, "local task not found: " + tid)
-    for call, kind in ((world.download.DeleteTask, api.dfdaemon.DeleteTaskRequest), (world.upload.DeleteTask, api.dfdaemon.DeleteTaskRequest),
+    for call, kind in ((world.download.DeleteTask, api.dfdaemon.DeleteTaskRequest),
+                       (world.upload.DeleteTask, api.dfdaemon.DeleteTaskRequest),
                        (world.download.DeleteLocalTask, api.dfdaemon.DeleteLocalTaskRequest)):
-        fails(lambda: call(kind(task_id=tid), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND, re.compile("^(local )?task (not found: )?" + tid))
-    fails(lambda: world.download.StatTask(api.dfdaemon.StatTaskRequest(task_id="1" * 64), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND,
+        fails(lambda: call(kind(task_id=tid), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND,
+              re.compile("^(local )?task (not found: )?" + tid))
+    fails(lambda: world.download.StatTask(api.dfdaemon.StatTaskRequest(task_id="1" * 64), timeout=DEADLINE),
+          grpc.StatusCode.NOT_FOUND,
           "task %s not found" % ("1" * 64))
 
 
 def test_list_task_entries():
     url, content = world.file(4321)
     for stub in (world.download, world.upload):
-        got = stub.ListTaskEntries(api.dfdaemon.ListTaskEntriesRequest(task_id="00000000-0000-4000-8000-000000000000", url=url), timeout=DEADLINE)
+        got = stub.ListTaskEntries(api.dfdaemon.ListTaskEntriesRequest(task_id="00000000-0000-4000-8000-000000000000", url=url),
+                                   timeout=DEADLINE)
         # 206: a file's length is asked for with a range of one byte.
         equal((got.content_length, got.status_code, list(got.entries)), (4321, 206, []), "entries")
         assert got.response_header
@@ -536,7 +553,8 @@ def test_hostile_ids():
 
 def test_too_large_a_request():
     for channel, service in ((world.local, DOWNLOAD), (world.peer_up, UPLOAD)):
-        fails(lambda: g.raw_call(channel, "/" + service + "/StatLocalTask", g.put(15, b"x" * (4 * MIB + 1))), grpc.StatusCode.OUT_OF_RANGE,
+        fails(lambda: g.raw_call(channel, "/" + service + "/StatLocalTask", g.put(15, b"x" * (4 * MIB + 1))),
+              grpc.StatusCode.OUT_OF_RANGE,
               re.compile("decoded message length too large: found [0-9]+ bytes, the limit is: 4194304 bytes"))
         # One that just fits is read.
         fails(lambda: g.raw_call(channel, "/" + service + "/StatLocalTask", g.put(1, "2" * 64) + g.put(15, b"x" * (4 * MIB - 100))),
@@ -556,25 +574,31 @@ def test_delete_host():
 # ---- health, names ----
 
 def test_health():
-    for channel, service, unknown in ((world.local, DOWNLOAD, "service not registered"), (world.peer_up, UPLOAD, "service not registered"),
-                                      (world.seed_up, UPLOAD, "service not registered"), (world.sched, SCHEDULER, "unknown service")):
+    for channel, service, unknown in ((world.local, DOWNLOAD, "service not registered"),
+                                      (world.peer_up, UPLOAD, "service not registered"),
+                                      (world.seed_up, UPLOAD, "service not registered"), (world.sched, SCHEDULER,
+                                                            "unknown service")):
         stub = api.stub(channel, "grpc.health.v1.Health")
         for name in ("", service):
             equal(stub.Check(api.health.HealthCheckRequest(service=name), timeout=DEADLINE).status, 1, "status of %r" % name)
-        fails(lambda: stub.Check(api.health.HealthCheckRequest(service="a.B"), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND, unknown)
+        fails(lambda: stub.Check(api.health.HealthCheckRequest(service="a.B"), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND,
+              unknown)
         equal(g.raw_call(channel, "/grpc.health.v1.Health/Check", b""), b"\x08\x01", "bytes of SERVING")
         if channel is not world.sched:
             watch = stub.Watch(api.health.HealthCheckRequest(), timeout=DEADLINE)
             equal(next(iter(watch)).status, 1, "first of Watch")
             watch.cancel()
-            fails(lambda: stub.Watch(api.health.HealthCheckRequest(service="a.B"), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND, unknown)
+            fails(lambda: stub.Watch(api.health.HealthCheckRequest(service="a.B"), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND,
+                  unknown)
 
 
 def test_unknown_names():
     for channel, service in ((world.local, DOWNLOAD), (world.peer_up, UPLOAD), (world.sched, SCHEDULER)):
-        fails(lambda: g.raw_call(channel, "/%s/Nope" % service, b""), grpc.StatusCode.UNIMPLEMENTED, "unknown method Nope for service " + service)
+        fails(lambda: g.raw_call(channel, "/%s/Nope" % service, b""), grpc.StatusCode.UNIMPLEMENTED,
+              "unknown method Nope for service " + service)
         fails(lambda: g.raw_call(channel, "/a.b.C/D", b""), grpc.StatusCode.UNIMPLEMENTED, "unknown service a.b.C")
-        fails(lambda: g.raw_call(channel, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b""), grpc.StatusCode.UNIMPLEMENTED)
+        fails(lambda: g.raw_call(channel, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", b""),
+              grpc.StatusCode.UNIMPLEMENTED)
     for name in ("StatCacheTask", "DeleteCacheTask"):
         for stub in (world.download, world.upload):
             fails(lambda: getattr(stub, name)(getattr(api.dfdaemon, name + "Request")(task_id="x"), timeout=DEADLINE),
@@ -588,7 +612,8 @@ def a_host(name, **more):
     fields = dict(
         id="10.9.8.7-" + name, type=0, hostname=name, ip="10.9.8.7", port=4000, download_port=4000, os="linux", platform="debian",
         platform_family="debian", platform_version="12", kernel_version="6.1", disable_shared=False, proxy_port=4001, name=name,
-        cpu=api.common.CPU(logical_count=8, physical_count=4, percent=12.5, process_percent=1.5, times=api.common.CPUTimes(user=1, idle=2)),
+        cpu=api.common.CPU(logical_count=8, physical_count=4, percent=12.5, process_percent=1.5,
+                           times=api.common.CPUTimes(user=1, idle=2)),
         memory=api.common.Memory(total=1000, available=600, used=400, used_percent=40, process_used_percent=1, free=500),
         network=api.common.Network(tcp_connection_count=5, upload_tcp_connection_count=2, idc="idc1", location="a|b",
                                    max_rx_bandwidth=10**10, rx_bandwidth=1, max_tx_bandwidth=10**10, tx_bandwidth=2),
@@ -600,7 +625,8 @@ def a_host(name, **more):
 
 
 def announce(host, seconds=300):
-    world.scheduler.AnnounceHost(api.scheduler.AnnounceHostRequest(host=host, interval=api.google.Duration(seconds=seconds)), timeout=DEADLINE)
+    world.scheduler.AnnounceHost(api.scheduler.AnnounceHostRequest(host=host, interval=api.google.Duration(seconds=seconds)),
+                                 timeout=DEADLINE)
 
 
 class Talk:
@@ -689,7 +715,8 @@ def test_scheduler_hosts():
     again = {h.id: h for h in world.scheduler.ListHosts(api.scheduler.ListHostsRequest(), timeout=DEADLINE).hosts}[host.id]
     equal((again.port, again.cpu, again.memory, again.disk), (4444, host.cpu, host.memory, host.disk), "merged host")
     # By hand: the numbers of the fields.
-    raw = g.put(1, "10.9.8.6-raw") + g.put(3, "raw") + g.put(4, "10.9.8.6") + g.put(5, 4000) + g.put(6, 4000) + g.put(14, g.put(4, "i") + g.put(11, 77))
+    raw = g.put(1, "10.9.8.6-raw") + g.put(3, "raw") + g.put(4, "10.9.8.6") + g.put(5, 4000) + g.put(6, 4000) + g.put(14,
+                                                            g.put(4, "i") + g.put(11, 77))
     equal(g.raw_call(world.sched, "/" + SCHEDULER + "/AnnounceHost", g.put(1, raw) + g.put(2, g.put(1, 300))), b"", "Empty")
     listed = [g.fields(h) for h in g.fields(g.raw_call(world.sched, "/" + SCHEDULER + "/ListHosts", b""))[1]]
     mine = [h for h in listed if h[1] == [b"10.9.8.6-raw"]][0]
@@ -697,7 +724,8 @@ def test_scheduler_hosts():
     equal((g.fields(mine[14][0])[4], g.fields(mine[14][0])[11]), ([b"i"], [77]), "raw network")
     for gone in (host.id, "10.9.8.6-raw"):
         world.scheduler.DeleteHost(api.scheduler.DeleteHostRequest(host_id=gone), timeout=DEADLINE)
-        fails(lambda: world.scheduler.DeleteHost(api.scheduler.DeleteHostRequest(host_id=gone), timeout=DEADLINE), grpc.StatusCode.NOT_FOUND,
+        fails(lambda: world.scheduler.DeleteHost(api.scheduler.DeleteHostRequest(host_id=gone), timeout=DEADLINE),
+              grpc.StatusCode.NOT_FOUND,
               "host %s not found" % gone)
 
 
@@ -712,7 +740,8 @@ def test_scheduler_host_validation():
     for port in (0, 1023, 65535, -1):
         refuse("Port: value must be inside range [1024, 65535)", port=port)
         refuse("DownloadPort: value must be inside range [1024, 65535)", download_port=port)
-    fails(lambda: world.scheduler.AnnounceHost(api.scheduler.AnnounceHostRequest(), timeout=DEADLINE), grpc.StatusCode.INVALID_ARGUMENT,
+    fails(lambda: world.scheduler.AnnounceHost(api.scheduler.AnnounceHostRequest(), timeout=DEADLINE),
+          grpc.StatusCode.INVALID_ARGUMENT,
           "invalid AnnounceHostRequest.Host: value is required")
     fails(lambda: world.scheduler.DeleteHost(api.scheduler.DeleteHostRequest(), timeout=DEADLINE), grpc.StatusCode.INVALID_ARGUMENT,
           "invalid DeleteHostRequest.HostId: value length must be at least 1 runes")
@@ -733,7 +762,8 @@ def test_scheduler_conversation():
     one.say("download_peer_back_to_source_started")
     one.piece(0)
     ask = api.scheduler.StatPeerRequest(host_id=source.id, task_id=task, peer_id="peer-one")
-    wait_for(lambda: world.scheduler.StatPeer(ask, timeout=DEADLINE).state == "BackToSource", 5, "the scheduler knows of the source")
+    wait_for(lambda: world.scheduler.StatPeer(ask, timeout=DEADLINE).state == "BackToSource", 5,
+             "the scheduler knows of the source")
     two.register(url, tag="t", application="app")
     kind, m = two.hear()
     equal(kind, "normal_task_response", "answer")
@@ -745,7 +775,8 @@ def test_scheduler_conversation():
         assert parent.HasField(name), name
     has_time(parent.created_at)
     has_time(parent.updated_at)
-    equal((parent.task.id, parent.task.url, parent.task.type, parent.task.content_length, parent.task.piece_count, parent.task.size_scope),
+    equal((parent.task.id, parent.task.url, parent.task.type, parent.task.content_length, parent.task.piece_count,
+           parent.task.size_scope),
           (task, url, 0, 2 * PIECE, 2, 0), "task")
     assert parent.task.state and parent.task.HasField("created_at") and parent.task.HasField("updated_at")
     h = parent.host
@@ -758,12 +789,14 @@ def test_scheduler_conversation():
     one.say("download_peer_back_to_source_finished")
     one.hear_end()
     # All that is known of a peer and of the task.
-    peer = world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=source.id, task_id=task, peer_id="peer-one"), timeout=DEADLINE)
+    peer = world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=source.id, task_id=task, peer_id="peer-one"),
+                                    timeout=DEADLINE)
     equal((peer.id, peer.state, peer.priority, peer.need_back_to_source, peer.task.id, peer.host.id),
           ("peer-one", "Succeeded", 6, True, task, source.id), "peer")
     assert peer.cost.seconds or peer.cost.nanos
     stat = world.scheduler.StatTask(api.scheduler.StatTaskRequest(host_id=source.id, task_id=task), timeout=DEADLINE)
-    equal((stat.id, stat.type, stat.url, stat.tag, stat.application, stat.content_length, stat.piece_count, stat.state, stat.peer_count,
+    equal((stat.id, stat.type, stat.url, stat.tag, stat.application, stat.content_length, stat.piece_count, stat.state,
+           stat.peer_count,
            stat.has_available_peer), (task, 0, url, "t", "app", 2 * PIECE, 2, "Succeeded", 2, True), "task")
     equal([(p.number, p.offset, p.length) for p in stat.pieces], [(0, 0, PIECE), (1, PIECE, PIECE)], "pieces")
     # The failed parent is blocked for this child: it is not named again, and without another one the source is left.
@@ -773,17 +806,21 @@ def test_scheduler_conversation():
     two.say("download_peer_back_to_source_started")
     two.say("download_peer_back_to_source_failed", description="no luck")
     two.hear_end()
-    peer = world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=child.id, task_id=task, peer_id="peer-two"), timeout=DEADLINE)
+    peer = world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=child.id, task_id=task, peer_id="peer-two"),
+                                    timeout=DEADLINE)
     equal(peer.state, "Failed", "state")
     stat = world.scheduler.StatTask(api.scheduler.StatTaskRequest(host_id=source.id, task_id=task), timeout=DEADLINE)
     equal(stat.content_length, 2 * PIECE, "length is kept")
     # Forgotten one by one.
     for _ in range(2):
-        world.scheduler.DeletePeer(api.scheduler.DeletePeerRequest(host_id=child.id, task_id=task, peer_id="peer-two"), timeout=DEADLINE)
-    fails(lambda: world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=child.id, task_id=task, peer_id="peer-two"), timeout=DEADLINE),
+        world.scheduler.DeletePeer(api.scheduler.DeletePeerRequest(host_id=child.id, task_id=task, peer_id="peer-two"),
+                                   timeout=DEADLINE)
+    fails(lambda: world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=child.id, task_id=task, peer_id="peer-two"),
+                                           timeout=DEADLINE),
           grpc.StatusCode.NOT_FOUND, "peer peer-two not found")
     world.scheduler.DeleteTask(api.scheduler.DeleteTaskRequest(host_id=source.id, task_id=task), timeout=DEADLINE)
-    fails(lambda: world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=source.id, task_id=task, peer_id="peer-one"), timeout=DEADLINE),
+    fails(lambda: world.scheduler.StatPeer(api.scheduler.StatPeerRequest(host_id=source.id, task_id=task, peer_id="peer-one"),
+                                           timeout=DEADLINE),
           grpc.StatusCode.NOT_FOUND, "peer peer-one not found")
     fails(lambda: world.scheduler.DeleteTask(api.scheduler.DeleteTaskRequest(host_id="nobody", task_id=task), timeout=DEADLINE),
           grpc.StatusCode.NOT_FOUND, "host nobody not found")
@@ -795,7 +832,8 @@ def test_scheduler_conversation_by_hand():
     host = a_host("hand")
     announce(host)
     ids = g.put(1, host.id) + g.put(2, "c" * 64) + g.put(3, "peer-hand")
-    download = g.put(1, "http://origin.invalid/hand") + g.put(7, 6) + g.put(14, 1) + g.put(27, PIECE) + g.put(28, PIECE) + g.put(29, 1)
+    download = g.put(1, "http://origin.invalid/hand") + g.put(7, 6) + g.put(14, 1) + g.put(27, PIECE) + g.put(28,
+                                                            PIECE) + g.put(29, 1)
     piece = g.put(4, PIECE) + g.put(5, "crc32:9") + g.put(7, 0) + g.put(8, g.put(2, 1000)) + g.put(9, g.put(1, 1700000000))
     later = threading.Event()
 
@@ -815,7 +853,8 @@ def test_scheduler_conversation_by_hand():
     equal((raw[1], raw[3], raw[9], raw[10], raw[11], raw[13], raw[14], raw[15]),
           ([b"c" * 64], [b"http://origin.invalid/hand"], [PIECE], [1], [1], [b"Succeeded"], [1], [1]), "task")
     equal([(g.fields(p).get(1, [0]), g.fields(p)[4]) for p in raw[12]], [([0], [PIECE])], "pieces")
-    raw = g.fields(g.raw_call(world.sched, "/" + SCHEDULER + "/StatPeer", g.put(1, host.id) + g.put(2, "c" * 64) + g.put(3, "peer-hand")))
+    raw = g.fields(g.raw_call(world.sched, "/" + SCHEDULER + "/StatPeer",
+                              g.put(1, host.id) + g.put(2, "c" * 64) + g.put(3, "peer-hand")))
     equal((raw[1], raw[3], raw[6], raw[9]), ([b"peer-hand"], [6], [b"Succeeded"], [1]), "peer")
     assert {5, 7, 8, 10, 11} <= set(raw), raw.keys()
     world.scheduler.DeleteHost(api.scheduler.DeleteHostRequest(host_id=host.id), timeout=DEADLINE)
@@ -865,9 +904,11 @@ def test_scheduler_register_rules():
     bad = grpc.StatusCode.INVALID_ARGUMENT
     one_word(host, "2" * 64, "p", (bad, download + "Url: value must be absolute"), url="relative/path")
     one_word(host, "2" * 64, "p", (bad, download + "Priority: value must be one of the defined enum values"), url=url, priority=7)
-    one_word(host, "2" * 64, "p", (bad, download + "PieceLength: value must be inside range [4194304, 67108864]"), url=url, piece_length=1)
+    one_word(host, "2" * 64, "p", (bad, download + "PieceLength: value must be inside range [4194304, 67108864]"), url=url,
+             piece_length=1)
     one_word(host, "2" * 64, "p", (bad, download + "RemoteIp: value must be a valid IP address"), url=url, remote_ip="x")
-    one_word(host, "2" * 64, "p", (bad, re.compile(re.escape(download + "Digest: value does not match regex pattern"))), url=url, digest="x")
+    one_word(host, "2" * 64, "p", (bad, re.compile(re.escape(download + "Digest: value does not match regex pattern"))), url=url,
+             digest="x")
     one_word(host, "", "p", (bad, prefix + "TaskId: value length must be at least 1 runes"), url=url)
     one_word(host, "2" * 64, "", (bad, prefix + "PeerId: value length must be at least 1 runes"), url=url)
     empty = Talk(host, "2" * 64, "p")

@@ -194,7 +194,8 @@ class Parent:
 
     def sync_host(self, request, context):
         while context.is_active() and self.open:
-            yield api.common.Host(network=api.common.Network(max_rx_bandwidth=10**10, rx_bandwidth=0, max_tx_bandwidth=10**10, tx_bandwidth=0))
+            yield api.common.Host(network=api.common.Network(max_rx_bandwidth=10**10, rx_bandwidth=0, max_tx_bandwidth=10**10,
+                                                            tx_bandwidth=0))
             time.sleep(0.5)
 
     def sync_pieces(self, request, context):
@@ -271,7 +272,8 @@ class Parent:
             length -= 1
         if how == "huge_digest":
             digest = "crc32:" + "1" * 100000
-        body = struct.pack(">IQQI", number, offset, length, len(digest)) + digest.encode() + struct.pack(">I", 1) + b"p" + struct.pack(
+        body = struct.pack(">IQQI", number, offset, length, len(digest)) + digest.encode() + struct.pack(">I",
+                                                            1) + b"p" + struct.pack(
             ">BQq", 1, 0, int(time.time())) + (b"from a later release" if how == "longer_metadata" else b"")
         s.sendall(b"\x07" + bytes([tag]) + struct.pack(">II", len(body) + 4, len(body)) + body)
         if how == "short":
@@ -426,7 +428,8 @@ def test_announces_its_host():
 def test_register_tells_all_of_the_download():
     with Case("register", give(need_source())) as case:
         # A field of a later release goes along.
-        download = api.common.Download(url=case.url, need_piece_content=True, tag="t", application="a", priority=5, filtered_query_params=["x"],
+        download = api.common.Download(url=case.url, need_piece_content=True, tag="t", application="a", priority=5,
+                                       filtered_query_params=["x"],
                                        request_header={"X-Some": "v"}, concurrent_piece_count=99)
         raw = download.SerializeToString() + g.put(99, "of a later release")
         call = world.channel.unary_stream("/dfdaemon.v2.DfdaemonDownload/DownloadTask", request_serializer=None,
@@ -436,7 +439,8 @@ def test_register_tells_all_of_the_download():
         talk = case.conversations()
         d = talk.log[0].register_peer_request.download
         equal((talk.log[0].task_id, talk.log[0].peer_id), (answers[0].task_id, answers[0].peer_id), "ids")
-        equal((d.url, d.tag, d.application, d.priority, list(d.filtered_query_params), dict(d.request_header), d.need_piece_content),
+        equal((d.url, d.tag, d.application, d.priority, list(d.filtered_query_params), dict(d.request_header),
+               d.need_piece_content),
               (case.url, "t", "a", 5, ["x"], {"X-Some": "v"}, True), "download")
         equal((d.actual_content_length, d.actual_piece_length, d.actual_piece_count), (SIZE, PIECE, PIECES), "actual lengths")
         assert 0 < d.concurrent_piece_count < 99, "the daemon's own limit goes to the scheduler"
@@ -464,7 +468,8 @@ def test_need_back_to_source_and_the_source_fails():
         assert "grpc-status-details-bin" in dict(error.trailing_metadata())
         talk = case.conversations()
         kinds = talk.kinds()
-        equal(kinds[:2] + kinds[-2:], ["register_peer", "download_peer_back_to_source_started", "download_piece_back_to_source_failed",
+        equal(kinds[:2] + kinds[-2:],
+              ["register_peer", "download_peer_back_to_source_started", "download_piece_back_to_source_failed",
                                        "download_peer_back_to_source_failed"], "messages")
         failed = talk.said("download_piece_back_to_source_failed")[0]
         assert failed.WhichOneof("response") in ("backend", "unknown"), failed
@@ -490,7 +495,8 @@ def test_normal_task():
         equal(talk.kinds(), FROM_PARENTS, "messages")
         check_pieces(case, talk.said("download_piece_finished"), [parent])
         request = parent.sync_requests[0]
-        equal((request.host_id, request.task_id, sorted(request.interested_piece_numbers)), (HOST_ID, case.task_id, list(range(PIECES))), "SyncPieces")
+        equal((request.host_id, request.task_id, sorted(request.interested_piece_numbers)),
+              (HOST_ID, case.task_id, list(range(PIECES))), "SyncPieces")
         assert "grpc-timeout" not in parent.sync_metadata[0], "a server that is strict would end it"
         equal(sorted(parent.asked), list(range(PIECES)), "asked for")
         equal(case.origin_requests()["bytes"] <= 1, True, "the origin sent no content")
@@ -645,7 +651,8 @@ def test_other_refusals_lead_to_the_source():
         with Case("refusal%d" % i, refuse(code, text)) as case:
             equal({p.traffic_type for p in case.run().values()}, {0}, text)
     with Case("refusal-disabled", refuse(grpc.StatusCode.FAILED_PRECONDITION, "scheduling exceeded RetryLimit")) as case:
-        case.fails(grpc.StatusCode.INTERNAL, "^unknown download failed.*scheduling exceeded RetryLimit", disable_back_to_source=True)
+        case.fails(grpc.StatusCode.INTERNAL, "^unknown download failed.*scheduling exceeded RetryLimit",
+                   disable_back_to_source=True)
 
 
 def test_small_tasks_need_no_scheduler_unless_told_so():
@@ -698,7 +705,8 @@ def test_caller_goes_away():
     with Case("leaver") as case:
         parent = case.parent("trickle")
         case.scripts(give(normal(parent)))
-        call = world.download.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url=case.url)), timeout=DEADLINE)
+        call = world.download.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url=case.url)),
+                                           timeout=DEADLINE)
         next(call)
         wait_for(lambda: parent.asked, 5, "a piece is asked for")
         call.cancel()
@@ -788,7 +796,8 @@ def test_all_parents_fail_then_others():
         at = kinds.index("reschedule_peer")
         assert "download_piece_failed" in kinds[:at], kinds
         m = talk.said("reschedule_peer")[0]
-        equal((list(m.candidate_parents), m.description), ([bad.message()], "not all pieces are downloaded from parent"), "reschedule")
+        equal((list(m.candidate_parents), m.description), ([bad.message()], "not all pieces are downloaded from parent"),
+              "reschedule")
         check_pieces(case, talk.said("download_piece_finished"), [good])
         equal(kinds[-1], "download_peer_finished", "last word")
 

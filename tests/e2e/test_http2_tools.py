@@ -50,7 +50,8 @@ def nghttp(port, *args, path=CHECK):
 
 def answers(out):
     """(number of :status 200, number of grpc-status 0)"""
-    return len(re.findall(rb"recv \(stream_id=\d+\) :status: 200", out)), len(re.findall(rb"recv \(stream_id=\d+\) grpc-status: 0", out))
+    return len(re.findall(rb"recv \(stream_id=\d+\) :status: 200",
+                          out)), len(re.findall(rb"recv \(stream_id=\d+\) grpc-status: 0", out))
 
 
 def test_nghttp_call():
@@ -62,7 +63,8 @@ def test_nghttp_call():
 
 def test_nghttp_variants():
     for port in world.ports.values():
-        for args in (["-b", "200"], ["-c", "0"], ["-c", "65536"], ["--encoder-header-table-size=0"], ["-w", "3"], ["-W", "20"], ["--no-push"],
+        for args in (["-b", "200"], ["-c", "0"], ["-c", "65536"], ["--encoder-header-table-size=0"], ["-w", "3"], ["-W", "20"],
+                     ["--no-push"],
                      ["--expect-continue"], ["--hexdump"]):
             equal(answers(nghttp(port, *args)), (1, 1), "answers with %s" % args)
         # As many as may be at once, and more after them.
@@ -84,10 +86,12 @@ def test_nghttp_headers_that_are_too_large():
 
 
 def h2load(port, *args):
-    p = subprocess.run(["h2load", "-d", world.body, *HEADERS, *args, "http://127.0.0.1:%d%s" % (port, CHECK)], stdin=subprocess.DEVNULL,
+    p = subprocess.run(["h2load", "-d", world.body, *HEADERS, *args, "http://127.0.0.1:%d%s" % (port, CHECK)],
+                       stdin=subprocess.DEVNULL,
                        capture_output=True, text=True, timeout=60)
     equal(p.returncode, 0, "exit code of h2load")
-    m = re.search(r"requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", p.stdout)
+    m = re.search(r"requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout",
+                  p.stdout)
     assert m, p.stdout
     total, done, good, failed, errored, late = map(int, m.groups())
     equal((done, good, failed, errored, late), (total, total, 0, 0, 0), p.stdout)
@@ -127,7 +131,8 @@ def test_allowed_forms():
             link.send(g.frame(g.PING, 0, 0, b"abcdefgh"))
             equal(link.wait_for(g.PING, flags=g.ACK)[3], b"abcdefgh", "PING")
             # Frames of unknown types and unknown settings are passed over; PRIORITY is, too.
-            link.send(g.frame(0xFA, 0xFF, 0, b"x" * 100) + g.frame(0xFA, 0, 3, b"") + g.frame(g.SETTINGS, 0, 0, struct.pack(">HI", 0xF0F0, 7)))
+            link.send(g.frame(0xFA, 0xFF, 0, b"x" * 100) + g.frame(0xFA, 0, 3, b"") + g.frame(g.SETTINGS, 0, 0,
+                                                            struct.pack(">HI", 0xF0F0, 7)))
             link.send(g.frame(g.PRIORITY, 0, 5, struct.pack(">IB", 3, 10)))
             link.wait_for(g.SETTINGS, flags=g.ACK)
             check(link, 3)
@@ -252,7 +257,8 @@ def even_stream(link):
 
 
 def stream_ids_go_back(link):
-    link.send(g.frame(g.HEADERS, g.END_HEADERS, 9, g.call_headers(CHECK)) + g.frame(g.HEADERS, g.END_HEADERS, 7, g.call_headers(CHECK)))
+    link.send(g.frame(g.HEADERS, g.END_HEADERS, 9, g.call_headers(CHECK)) + g.frame(g.HEADERS, g.END_HEADERS, 7,
+                                                            g.call_headers(CHECK)))
 
 
 def padding_longer_than_frame(link):
@@ -278,7 +284,8 @@ def ping_of_7_bytes(link):
 ATTACKS = [
     (rapid_reset, CALM), (made_to_reset, CALM), (continuation_flood, CALM), (empty_continuations, CALM), (settings_flood, CALM),
     (ping_flood, CALM), (empty_data, CALM), (hpack_bomb, CALM), (bad_hpack, COMPRESSION_ERROR),
-    (connection_window_overflow, FLOW_CONTROL_ERROR), (settings_window_overflow, FLOW_CONTROL_ERROR), (zero_window_update, PROTOCOL_ERROR),
+    (connection_window_overflow, FLOW_CONTROL_ERROR), (settings_window_overflow, FLOW_CONTROL_ERROR), (zero_window_update,
+                                                            PROTOCOL_ERROR),
     (frame_too_large, FRAME_SIZE_ERROR), (data_on_idle_stream, PROTOCOL_ERROR), (even_stream, PROTOCOL_ERROR),
     (stream_ids_go_back, STREAM_CLOSED), (padding_longer_than_frame, PROTOCOL_ERROR), (push_promise, PROTOCOL_ERROR),
     (continuation_alone, PROTOCOL_ERROR), (settings_of_5_bytes, FRAME_SIZE_ERROR), (ping_of_7_bytes, FRAME_SIZE_ERROR),
@@ -348,7 +355,8 @@ def test_headers_too_many_end_the_call():
 
 def test_other_protocols_are_turned_away():
     for address in world.addresses.values():
-        for first in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"\0" * 100,
+        for first in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+                      b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"\0" * 100,
                       b"SSH-2.0-x\r\n"):
             with g.RawH2(address, preface=False) as link:
                 link.try_send(first)
