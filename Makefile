@@ -123,9 +123,9 @@ unit: $(UNIT_BINS)
 	@tests/run-unit $^
 
 # ---- programs beside the product: the test origin, load tools, fuzz targets ----
-$(BUILD)/tests/origin/origin: $(BUILD)/tests/origin/origin.o $(TEST_SUPPORT) $(call libs_upto,net)
+$(BUILD)/tests/origin/origin: $(BUILD)/tests/origin/origin.o $(filter $(BUILD)/tests/support/origin%,$(TEST_SUPPORT))) $(call libs_upto,net)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LDFLAGS_ALL) $(CMOCKA_LIBS) $(BEARSSL_LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LDFLAGS_ALL) $(BEARSSL_LIBS)
 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(call libs_upto,serve)
 	$(call say,LD,$@)
