@@ -94,7 +94,8 @@ http {{
 	tcp_nopush on;
 	keepalive_requests 1000000;
 	default_type application/octet-stream;
-	client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3; uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
+	client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
+	uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
 	server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """
@@ -116,7 +117,8 @@ class Nginx:
         program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
         if program is None:
             raise Wrong("nginx is not installed")
-        self.process = subprocess.Popen([program, "-p", directory, "-c", conf], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([program, "-p", directory, "-c", conf], stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL)
         end = time.monotonic() + WAIT_S
         while True:
             try:
@@ -145,7 +147,15 @@ def median(values):
 
 
 def seconds(x):
-    return f"{x:.2f} s" if x >= 0.1 else f"{x * 1e3:.1f} ms"
+    return f"{x:.2f} s" if x >= 0.2 else f"{x * 1e3:.1f} ms"
+
+
+def milliseconds(x):
+    return f"{x * 1e3:.0f} ms"
+
+
+def mib_of(kib):
+    return f"{kib / 1024:.1f} MiB"
 
 
 class Table:
@@ -163,8 +173,27 @@ class Table:
         self.rows.append((key, what, ours, theirs, ratio, target, verdict, f"[{reference}]" if reference else ""))
         print("  " + ", ".join(cell for cell in self.rows[-1] if cell), flush=True)
 
+    def ratio(self, key, what, ours, theirs, tool, limit, reference):
+        """Runs in pairs: the medians, and the median of the ratios pair by pair against a limit."""
+        ratio = median([a / b for a, b in zip(ours, theirs)])
+        self.row(key, what, seconds(median(ours)), f"{seconds(median(theirs))} {tool}", f"{ratio:.2f}", f"<= {limit} x", ratio <= limit,
+                 reference)
+
+    def beside(self, key, what, ours, theirs, tool, limit, reference=""):
+        """Runs in pairs whose median is held against a time; the tool's is there to compare."""
+        a, b = median(ours), median(theirs)
+        target = f"<= {milliseconds(limit)}"
+        self.row(key, what, seconds(a), f"{seconds(b)} {tool}", f"{a / b:.2f}", target, a <= limit, reference)
+
+    def time(self, key, what, ours, limit, reference=""):
+        took = median(ours)
+        self.row(key, what, seconds(took), target=f"<= {milliseconds(limit)}", is_met=took <= limit, reference=reference)
+
+    def memory(self, key, what, kib, limit_mib, reference=""):
+        self.row(key, what, mib_of(kib), target=f"<= {limit_mib} MiB", is_met=kib <= limit_mib * 1024, reference=reference)
+
     def text(self):
-        rows = [self.HEAD, *self.rows]
+        rows = [self.HEAD, *sorted(self.rows, key=lambda row: row[0])]
         width = [max(len(row[i]) for row in rows) for i in range(len(self.HEAD))]
         lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, width)) + " |" for row in rows]
         lines.insert(1, "|" + "|".join("-" * (w + 2) for w in width) + "|")
