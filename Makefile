@@ -123,7 +123,7 @@ unit: $(UNIT_BINS)
 	@tests/run-unit $^
 
 # ---- programs beside the product: the test origin, load tools, fuzz targets ----
-$(BUILD)/tests/origin/origin: $(BUILD)/tests/origin/origin.o $(filter $(BUILD)/tests/support/origin%,$(TEST_SUPPORT))) $(call libs_upto,net)
+$(BUILD)/tests/origin/origin: $(BUILD)/tests/origin/origin.o $(filter $(BUILD)/tests/support/origin%,$(TEST_SUPPORT)) $(call libs_upto,net)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(LDFLAGS_ALL) $(BEARSSL_LIBS)
 
