@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -36,6 +37,10 @@ struct get_remote {
 	struct arena arena;
 	struct loop_later later;        /* tells an error of ours after the call's callback */
 	struct err err;
+	/* Some daemons put the file in its place when they begin: what is there then goes again when the download fails. */
+	bool had_output, has_early;
+	dev_t early_dev;
+	ino_t early_ino;
 	uint64_t taken;                 /* bytes of content, against the rate */
 	int64_t first_ms;
 	struct loop_timer resume;
@@ -61,6 +66,30 @@ get_remote_probe(const char *path, struct err *e)
 	return rc;
 }
 
+/* ---- an output that is there too early ---- */
+
+static void
+note_early_output(struct get_remote *r)
+{
+	struct stat st;
+
+	if (r->plan->takes_content || r->had_output || r->has_early || lstat(r->plan->output, &st) < 0)
+		return;
+	r->has_early = true;
+	r->early_dev = st.st_dev;
+	r->early_ino = st.st_ino;
+}
+
+static void
+remove_early_output(struct get_remote *r)
+{
+	struct stat st;
+
+	if (r->has_early && lstat(r->plan->output, &st) == 0 && st.st_dev == r->early_dev && st.st_ino == r->early_ino)
+		unlink(r->plan->output);
+	r->has_early = false;
+}
+
 /* ---- answers ---- */
 
 static int
@@ -71,6 +100,7 @@ take_started(struct get_remote *r, const struct dfdaemon_download_task_response 
 	uint32_t *numbers = xcalloc(s->n_pieces + 1, sizeof *numbers);
 	int rc;
 
+	note_early_output(r);
 	free(r->task_id);
 	r->task_id = slice_dup(m->task_id);
 	out.task_id = r->task_id;
@@ -142,6 +172,7 @@ tell_failure(struct loop_later *later)
 {
 	struct get_remote *r = CONTAINER_OF(later, struct get_remote, later);
 
+	remove_early_output(r);
 	r->events->on_end(r->ctx, &(struct get_end){.err = &r->err});
 }
 
@@ -185,9 +216,11 @@ on_end(struct rpc_call *call, void *ctx, const struct rpc_status *st)
 	(void)call;
 	r->call = NULL;
 	if (st->code == ERR_OK) {
+		r->has_early = false;
 		r->events->on_end(r->ctx, &(struct get_end){0});
 		return;
 	}
+	remove_early_output(r);
 	arena_init(&arena, DETAILS_BYTES);
 	err_set(&e, st->code, "%s", st->message);
 	end.err = &e;
@@ -217,6 +250,7 @@ get_remote_start(struct loop *loop, const char *path, const struct get_plan *p, 
 	const struct get_options *o = p->o;
 	struct rpc_call_opts opts = {.grpc_timeout_ms = timeout_ms, .headers_ms = -1};
 	struct get_remote *r;
+	struct stat st;
 	struct addr a;
 
 	if (addr_from_unix(&a, path, e) < 0)
@@ -226,6 +260,7 @@ get_remote_start(struct loop *loop, const char *path, const struct get_plan *p, 
 	r->plan = p;
 	r->events = ev;
 	r->ctx = ctx;
+	r->had_output = p->takes_content || lstat(p->output, &st) == 0;
 	arena_init(&r->arena, ANSWER_BYTES);
 	if (p->takes_content)
 		d.need_piece_content = true;
@@ -251,6 +286,7 @@ get_remote_free(struct get_remote *r)
 		return;
 	if (r->call != NULL)
 		rpc_call_cancel(r->call);
+	remove_early_output(r);
 	loop_defer_clear(&r->later);
 	loop_timer_clear(r->loop, &r->resume);
 	/* The cancel goes out before the connection ends. */
