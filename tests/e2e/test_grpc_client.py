@@ -576,8 +576,8 @@ def test_delete_host():
 def test_health():
     for channel, service, unknown in ((world.local, DOWNLOAD, "service not registered"),
                                       (world.peer_up, UPLOAD, "service not registered"),
-                                      (world.seed_up, UPLOAD, "service not registered"), (world.sched, SCHEDULER,
-                                                            "unknown service")):
+                                      (world.seed_up, UPLOAD, "service not registered"),
+                                      (world.sched, SCHEDULER, "unknown service")):
         stub = api.stub(channel, "grpc.health.v1.Health")
         for name in ("", service):
             equal(stub.Check(api.health.HealthCheckRequest(service=name), timeout=DEADLINE).status, 1, "status of %r" % name)
@@ -715,8 +715,9 @@ def test_scheduler_hosts():
     again = {h.id: h for h in world.scheduler.ListHosts(api.scheduler.ListHostsRequest(), timeout=DEADLINE).hosts}[host.id]
     equal((again.port, again.cpu, again.memory, again.disk), (4444, host.cpu, host.memory, host.disk), "merged host")
     # By hand: the numbers of the fields.
-    raw = g.put(1, "10.9.8.6-raw") + g.put(3, "raw") + g.put(4, "10.9.8.6") + g.put(5, 4000) + g.put(6, 4000) + g.put(14,
-                                                            g.put(4, "i") + g.put(11, 77))
+    network = g.put(4, "i") + g.put(11, 77)
+    raw = (g.put(1, "10.9.8.6-raw") + g.put(3, "raw") + g.put(4, "10.9.8.6") + g.put(5, 4000) + g.put(6, 4000) +
+           g.put(14, network))
     equal(g.raw_call(world.sched, "/" + SCHEDULER + "/AnnounceHost", g.put(1, raw) + g.put(2, g.put(1, 300))), b"", "Empty")
     listed = [g.fields(h) for h in g.fields(g.raw_call(world.sched, "/" + SCHEDULER + "/ListHosts", b""))[1]]
     mine = [h for h in listed if h[1] == [b"10.9.8.6-raw"]][0]
@@ -832,8 +833,8 @@ def test_scheduler_conversation_by_hand():
     host = a_host("hand")
     announce(host)
     ids = g.put(1, host.id) + g.put(2, "c" * 64) + g.put(3, "peer-hand")
-    download = g.put(1, "http://origin.invalid/hand") + g.put(7, 6) + g.put(14, 1) + g.put(27, PIECE) + g.put(28,
-                                                            PIECE) + g.put(29, 1)
+    lengths = g.put(27, PIECE) + g.put(28, PIECE) + g.put(29, 1)
+    download = g.put(1, "http://origin.invalid/hand") + g.put(7, 6) + g.put(14, 1) + lengths
     piece = g.put(4, PIECE) + g.put(5, "crc32:9") + g.put(7, 0) + g.put(8, g.put(2, 1000)) + g.put(9, g.put(1, 1700000000))
     later = threading.Event()
 

@@ -195,7 +195,7 @@ class Parent:
     def sync_host(self, request, context):
         while context.is_active() and self.open:
             yield api.common.Host(network=api.common.Network(max_rx_bandwidth=10**10, rx_bandwidth=0, max_tx_bandwidth=10**10,
-                                                            tx_bandwidth=0))
+                                                             tx_bandwidth=0))
             time.sleep(0.5)
 
     def sync_pieces(self, request, context):
@@ -272,9 +272,10 @@ class Parent:
             length -= 1
         if how == "huge_digest":
             digest = "crc32:" + "1" * 100000
-        body = struct.pack(">IQQI", number, offset, length, len(digest)) + digest.encode() + struct.pack(">I",
-                                                            1) + b"p" + struct.pack(
-            ">BQq", 1, 0, int(time.time())) + (b"from a later release" if how == "longer_metadata" else b"")
+        body = struct.pack(">IQQI", number, offset, length, len(digest)) + digest.encode()
+        body += struct.pack(">I", 1) + b"p" + struct.pack(">BQq", 1, 0, self.now)
+        if how == "longer_metadata":
+            body += b"from a later release"
         s.sendall(b"\x07" + bytes([tag]) + struct.pack(">II", len(body) + 4, len(body)) + body)
         if how == "short":
             s.sendall(data[:-10])
