@@ -25,7 +25,7 @@ struct worker;
 #define FETCH_IDLE_MAX 512
 /* How soon a cancelled transfer notices while nothing arrives. */
 #define FETCH_CANCEL_MS 200
-/* A parent that sends nothing for so long in the middle of a piece is given up. */
+/* A parent that sends nothing for so long in the middle of a piece, or for header_ms if that is shorter, is given up. */
 #define FETCH_SILENCE_MS 15000
 
 enum fetch_failure {
