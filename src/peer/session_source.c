@@ -142,6 +142,21 @@ on_done(struct origin_job *job)
 	session_source_kick(s);
 }
 
+/* What the origin said of the whole content, for comparison with what it says of each part; "identity" is the same as nothing. */
+static const char *
+content_encoding(struct store_task *t)
+{
+	size_t n = store_task_header_count(t);
+
+	for (size_t i = 0; i < n; i++) {
+		struct store_header h = store_task_header(t, i);
+
+		if (slice_ieq_str(slice_str(h.name), "content-encoding"))
+			return slice_ieq_str(slice_str(h.value), "identity") ? NULL : h.value;
+	}
+	return NULL;
+}
+
 static int
 start_job(struct session *s, uint32_t first, uint32_t last, bool use_range, uint64_t *have)
 {
@@ -164,7 +179,7 @@ start_job(struct session *s, uint32_t first, uint32_t last, bool use_range, uint
 	job->target = origin_target_ref(s->target);
 	job->validators = (struct source_validators){
 		.has_length = true, .length = t->store->content_length, .etag = store_task_etag(t->store),
-		.last_modified = store_task_last_modified(t->store),
+		.last_modified = store_task_last_modified(t->store), .content_encoding = content_encoding(t->store),
 	};
 	job->first = first;
 	job->last = last;
