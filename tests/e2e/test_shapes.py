@@ -107,8 +107,11 @@ def test_origins_that_can_little(build):
     with world(build) as w:
         for name, size in (("small", 1000), ("big", 2 * PIECE + 5), ("piece", PIECE), ("none", 0)):
             content = w.file(name, size)
-            for switch in ("chunked", "nolength", "norange", "nohead", "headlength", "nototal", "noetag", "norange&chunked", "chunked&nohead"):
+            for switch in ("chunked", "norange", "nohead", "headlength", "nototal", "noetag", "norange&chunked", "chunked&nohead"):
                 w.everywhere(f"/{name}?{switch}", content)
+            # Only the end of the connection would tell the end of the content: cut or complete, nobody knows.
+            w.everywhere(f"/{name}?nolength&headlength", content)
+            w.fails(w.peers[0], w.url(f"/{name}?nolength"), "invalid content length")
 
 
 def test_ranges(build):
@@ -143,7 +146,7 @@ def test_ranges(build):
             code, _, err = w.run(first, url, w.output(), "-H", f"Range: {text}")
             assert code in (1, 2) and "ange" in err, f"{text}: {code} {err}"
         # Of contents whose length is not known before, and where the origin has no ranges.
-        for switch in ("chunked", "norange", "nolength"):
+        for switch in ("chunked", "norange"):
             got, _ = w.get(first, w.url(f"/big?{switch}"), "--range", f"{PIECE + 3}-{PIECE + 9}")
             assert got == content[PIECE + 3:PIECE + 10], switch
 
@@ -161,7 +164,8 @@ def test_a_range_brings_only_its_pieces(build):
 
 def test_many_tiny_files(build):
     count = 10000 if BIG else 1000
-    warm = count // 10
+    # The store keeps a bounded number of files open; from here on it has them.
+    warm = count // 2
     with world(build) as w:
         peer = w.peers[0]
         os.mkdir(os.path.join(w.files, "t"))
@@ -180,7 +184,7 @@ def test_many_tiny_files(build):
         for p, (descriptors, kib) in zip(w.cluster.all, before):
             assert p.descriptors() <= descriptors + 8, f"{p.name}: {descriptors} descriptors became {p.descriptors()}"
             # What is kept of a task, and what the allocator holds back.
-            assert p.status("VmRSS") <= kib + 1024 + 2 * count, f"{p.name}: {kib} KiB became {p.status('VmRSS')}"
+            assert p.status("VmRSS") <= kib + 2048 + 2 * (count - warm), f"{p.name}: {kib} KiB became {p.status('VmRSS')}"
 
 
 def test_many_tasks_at_once(build):
