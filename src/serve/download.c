@@ -40,6 +40,8 @@ struct download {
 	struct buf head, tail;          /* of the message around the content */
 	uint64_t at, left;              /* content still to be sent */
 	bool is_over;                   /* the task ended well; the rest is still to be sent */
+	struct err failure;             /* code 0: none. It is told when the message under way is complete */
+	struct buf details;
 };
 
 /* ---- messages ---- */
@@ -212,6 +214,7 @@ download_free(struct download *d)
 	free(d->traffic);
 	buf_free(&d->head);
 	buf_free(&d->tail);
+	buf_free(&d->details);
 	free(d);
 }
 
@@ -254,6 +257,13 @@ send_content(struct download *d, struct err *e)
 }
 
 static void
+end_with_failure(struct download *d)
+{
+	rpc_stream_end(d->stream, d->failure.code, d->failure.text, buf_slice(&d->details));
+	download_free(d);
+}
+
+static void
 push_content(struct download *d)
 {
 	struct store_piece p;
@@ -267,6 +277,10 @@ push_content(struct download *d)
 				return;
 			if (rc < 0)
 				goto fail;
+		}
+		if (d->failure.code != 0) {
+			end_with_failure(d);
+			return;
 		}
 		if (d->ready == NULL || d->next > d->last || !bit_get(d->ready, d->next))
 			break;
@@ -425,7 +439,6 @@ static void
 on_end(void *ctx, const struct task_end *end)
 {
 	struct download *d = ctx;
-	struct buf details = BUF_INIT;
 	bool is_backend = end->origin != NULL && end->origin->e.is_backend;
 
 	d->caller = NULL;
@@ -437,13 +450,17 @@ on_end(void *ctx, const struct task_end *end)
 	}
 	if (end->err == NULL) {
 		rpc_stream_end(d->stream, ERR_OK, NULL, (struct slice){0});
-	} else {
-		if (is_backend)
-			append_details(end->origin, &details);
-		rpc_stream_end(d->stream, is_backend ? ERR_INTERNAL : end->err->code, end->err->text, buf_slice(&details));
-		buf_free(&details);
+		download_free(d);
+		return;
 	}
-	download_free(d);
+	if (is_backend)
+		append_details(end->origin, &d->details);
+	d->failure = *end->err;
+	if (is_backend)
+		d->failure.code = ERR_INTERNAL;
+	/* Half a message could only be followed by a reset, which tells no reason. */
+	if (!d->is_sending)
+		end_with_failure(d);
 }
 
 /* ---- the stream's events ---- */
