@@ -787,6 +787,26 @@ def test_content_that_is_not_what_the_caller_knows():
         case.run(digest=digest)
 
 
+def test_error_while_a_message_is_under_way():
+    """The caller reads slowly: the message is completed, then the error is told."""
+    with Case("slow-reader") as case:
+        parent = case.parent("other_content")
+        case.scripts(give(normal(parent)))
+        with g.RawH2(world.peer.socket) as link:
+            download = g.put(1, case.url) + g.put(2, "sha256:" + "0" * 64) + g.put(20, 1)
+            link.call(1, "/dfdaemon.v2.DfdaemonDownload/DownloadTask", g.put(1, download))
+            link.wait_for(g.DATA, stream=1)
+            case.conversations()
+            wait_for(lambda: "digest mismatch" in world.peer.log(), 5, "the digest is found wrong")
+            more = struct.pack(">I", 1 << 30)
+            link.send(g.frame(g.WINDOW_UPDATE, 0, 0, more) + g.frame(g.WINDOW_UPDATE, 0, 1, more))
+            while True:
+                kind, flags, stream, payload = link.read(10)
+                if stream == 1 and kind != g.DATA and not (kind == g.HEADERS and not flags & g.END_STREAM):
+                    break
+            equal((kind, bool(flags & g.END_STREAM)), (g.HEADERS, True), "the end of the call")
+
+
 def test_all_parents_fail_then_others():
     with Case("others") as case:
         bad, good = case.parent("wrong_digest"), case.parent()
