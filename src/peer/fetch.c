@@ -193,7 +193,7 @@ take_reply(struct link *l, const struct vortex_reply *reply)
 	snprintf(l->digest, sizeof l->digest, "%.*s", SLICE_ARG(reply->content.digest));
 	l->has_reply = true;
 	loop_timer_set(l->pool->loop, &l->timer, job->body_ms, link_is_late, l);
-	conn_set_read_ms(l->conn, job->header_ms < FETCH_SILENCE_MS ? job->header_ms : FETCH_SILENCE_MS);
+	conn_set_read_ms(l->conn, job->header_ms < FETCH_SILENCE_MS ? (int)job->header_ms : FETCH_SILENCE_MS);
 	return 0;
 }
 
