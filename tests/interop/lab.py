@@ -2,6 +2,7 @@
 them. Programs are given by path; nothing of theirs is kept. Names of hosts begin with the make ("ours-", "real-"), so that a log line
 that names a peer tells its make."""
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import cluster  # noqa: E402
-from cluster import Cluster, Peer, free_ports, merge, to_yaml, wait_for  # noqa: E402
+from cluster import Cluster, Peer, merge, to_yaml, wait_for  # noqa: E402
 
 KEEP_LOGS = os.environ.get("INTEROP_LOGS", "")     # a directory that gets the logs of the last case
 REAL_START_S = 60       # it samples its host first, and the machine may be busy
@@ -32,6 +33,26 @@ SHAPE = (
     (re.compile(r"\b(ours|real)-[a-z0-9]+"), "HOST"),
     (re.compile(r"\d+"), "N"),
 )
+
+
+PORTS_GIVEN = set()
+
+
+def quiet_ports(n):
+    """Free ports below those that connections get, each only once: a real daemon takes 4 s to listen."""
+    ports = []
+    while len(ports) < n:
+        port = random.randint(12000, 30000)
+        with cluster.socket.socket() as t, cluster.socket.socket(type=cluster.socket.SOCK_DGRAM) as u:
+            try:
+                t.bind(("127.0.0.1", port))
+                u.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in PORTS_GIVEN:
+            PORTS_GIVEN.add(port)
+            ports.append(port)
+    return ports
 
 
 def shape(line):
@@ -64,6 +85,7 @@ class Programs:
 
 class OurPeer(Peer):
     is_real = False
+    quic_port = None
 
     def parents(self):
         """Pieces by the make of the parent they came from."""
@@ -81,13 +103,18 @@ class RealPeer(Peer):
     is_real = True
 
     def __init__(self, lab, name, is_seed, binary):
-        super().__init__(lab, name, is_seed, False)
+        was, cluster.free_ports = cluster.free_ports, quiet_ports
+        try:
+            super().__init__(lab, name, is_seed, False)
+        finally:
+            cluster.free_ports = was
         self.binary = binary
+        self.quic_port = quiet_ports(1)[0]
         for d in ("plugin", "cache", "logs", "store"):
             os.mkdir(f"{self.home}/{d}")
         merge(self.config, {
             "server": {"pluginDir": f"{self.home}/plugin", "cacheDir": f"{self.home}/cache"},
-            "storage": {"server": {"quicPort": free_ports(1)[0]}},
+            "storage": {"server": {"quicPort": self.quic_port}},
             "proxy": {"registryMirror": {"addr": "http://127.0.0.1:9"}},
         })
         if is_seed:
@@ -125,7 +152,8 @@ class RealPeer(Peer):
         return ANSI.sub("", super().log())
 
     def parents(self):
-        ports = {p.piece_port: "real" if p.is_real else "ours" for p in self.cluster.all}
+        # A child that prefers QUIC comes to the gRPC port of a parent that has none.
+        ports = {port: "real" if p.is_real else "ours" for p in self.cluster.all for port in (p.piece_port, p.upload_port, p.quic_port)}
         counts = {"ours": 0, "real": 0}
         for line in self.log().splitlines():
             m = "received piece content" in line and re.search(r'parent_addr="127\.0\.0\.1:(\d+)"', line)
@@ -197,12 +225,12 @@ class Lab(Cluster):
     """Daemons of both makes. `members`: names; "seed" in a name makes a seed, "real-" or "ours-" before it tells the make.
     Without go=True the first of ours carries the scheduler. Use as a context manager."""
 
-    def __init__(self, programs, members, go=False, config=None):
+    def __init__(self, programs, members, go=False, config=None, real_config=None):
         self.build = programs.build
         self.dir = cluster.tempfile.mkdtemp(prefix="dragonfly-test-")
         self.log_level = "debug"
         self.children = []
-        self.scheduler_port = free_ports(1)[0]
+        self.scheduler_port = quiet_ports(1)[0]
         self.all = []
         self.go = None
         self.seed = None
@@ -221,6 +249,7 @@ class Lab(Cluster):
                 if is_seed:
                     self.seed = p
                 merge(p.config, config)
+                merge(p.config, (real_config if p.is_real else None))
                 self.all.append(p)
             self.peers = [p for p in self.all if p is not self.seed]
             self.carrier = carrier
