@@ -26,6 +26,7 @@ MIB = 1 << 20
 
 # Lines that real programs write among themselves too, seen in runs without any of ours, but not in every run.
 USUAL = (
+    "fall back to grpc downloader", # a real child that prefers QUIC, at a parent that has none
     "to stream: channel closed",    # a real child ends SyncPieces when it has heard of all pieces; its real parent then cannot write
 )
 
