@@ -69,6 +69,9 @@ class Programs:
         self.scheduler, self.manager, self.dfdaemon, self.dfget = (os.path.abspath(p) if p else "" for p in
                                                                    (scheduler, manager, dfdaemon, dfget))
 
+        beside = os.path.join(os.path.dirname(self.dfdaemon), "dfctl") if self.dfdaemon else ""
+        self.dfctl = beside if os.path.exists(beside) else ""
+
     def missing(self, *names):
         return [n for n in names if not getattr(self, n)]
 

@@ -7,6 +7,7 @@ import argparse
 import collections
 import functools
 import os
+import re
 import subprocess
 import sys
 import time
@@ -271,6 +272,43 @@ def real_parent_dies(run):
 @case("dfdaemon")
 def ours_parent_dies(run):
     parent_dies(run, "ours-p")
+
+
+# ---- dfctl ----
+
+def dfctl(run, *args):
+    p = subprocess.run([run.programs.dfctl, "task", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DFGET_S)
+    return p.returncode, ANSI.sub("", p.stdout + p.stderr)
+
+
+@case("dfdaemon", "dfctl")
+def dfctl_lists_and_removes(run):
+    """The real dfctl sees the same at a daemon of each make."""
+    url, digest = run.content()
+    with Lab(run.programs, ["ours-d", "real-d"]) as lab:
+        run.fetch(lab, lab.all, url, digest)
+        seen = []
+        for p in lab.all:
+            code, text = dfctl(run, "ls", "--endpoint", p.socket)
+            lines = [line.split() for line in text.splitlines() if re.search(r"\b[0-9a-f]{64}\b", line)]
+            assert code == 0 and len(lines) == 1, f"{p.name}: {code} {text}"
+            seen.append(lines[0][:5])       # id, piece length, content length
+            rm = [dfctl(run, "rm", "--endpoint", p.socket, lines[0][0])[0] for _ in range(2)]
+            assert rm == [0, 1], f"{p.name}: rm twice ends with {rm}"
+            assert lines[0][0] not in dfctl(run, "ls", "--endpoint", p.socket)[1], f"{p.name}: the task is still there"
+        assert seen[0] == seen[1], f"{seen}"
+
+
+@case("dfdaemon", "dfctl")
+def dfctl_preheats_our_seed(run):
+    """The request SDK asks our scheduler for seed peers and our seed for the task."""
+    url, digest = run.content()
+    with Lab(run.programs, ["ours-seed", "real-a"]) as lab:
+        code, text = dfctl(run, "preheat", "--scheduler-endpoint", f"http://127.0.0.1:{lab.scheduler_port}", "--request-sdk", "--replicas", "1", url)
+        assert code == 0, text
+        assert lab.seed.metric("dragonfly_client_download_traffic", type="BACK_TO_SOURCE") == run.size
+        run.fetch(lab, lab.peers, url, digest)
+        assert run.origin_times() <= 1.05, f"origin read {run.origin_times():.3f} times"
 
 
 # ---- a scheduler goes and comes back ----
