@@ -173,6 +173,11 @@ e2e-programs: all $(TEST_PROGRAMS)
 e2e: e2e-programs
 	@BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) tests/run-all $(abspath $(BUILD)) "" "$(E2E)"
 
+# Beside real programs given by path: make interop SCHEDULER=... MANAGER=... DFDAEMON=... DFGET=...; INTEROP="--only NAME" for a part.
+.PHONY: interop
+interop: e2e-programs
+	@$(PYTHON) tests/interop/run.py $(abspath $(BUILD)) "$(SCHEDULER)" "$(MANAGER)" "$(DFDAEMON)" "$(DFGET)" $(INTEROP)
+
 demo: deps
 	@$(MAKE) $(JOBS) all $(TEST_PROGRAMS)
 	@$(PYTHON) tests/demo.py $(abspath $(BUILD))
