@@ -169,9 +169,9 @@ class RealPeer(Peer):
 
 
 class GoScheduler:
-    def __init__(self, lab, binary):
-        self.home = os.path.join(lab.dir, "scheduler")
-        self.port = lab.scheduler_port
+    def __init__(self, lab, binary, name, port):
+        self.home = os.path.join(lab.dir, name)
+        self.port = port
         self.binary = binary
         self.process = None
         for d in ("log", "plugin", "data", "cache"):
@@ -226,7 +226,7 @@ class GoScheduler:
 
 class Lab(Cluster):
     """Daemons of both makes. `members`: names; "seed" in a name makes a seed, "real-" or "ours-" before it tells the make.
-    Without go=True the first of ours carries the scheduler. Use as a context manager."""
+    go: how many Go schedulers (True: one); without, the first of ours carries the scheduler. Use as a context manager."""
 
     def __init__(self, programs, members, go=False, config=None, real_config=None):
         self.build = programs.build
@@ -235,13 +235,14 @@ class Lab(Cluster):
         self.children = []
         self.scheduler_port = quiet_ports(1)[0]
         self.all = []
-        self.go = None
+        self.schedulers = []
         self.seed = None
         self.dfget_real = programs.dfget
         carrier = None
         try:
-            if go:
-                self.go = GoScheduler(self, programs.scheduler)
+            ports = [self.scheduler_port] + quiet_ports(max(int(go) - 1, 0))
+            for i in range(int(go)):
+                self.schedulers.append(GoScheduler(self, programs.scheduler, f"scheduler{i}", ports[i]))
             for name in members:
                 is_seed = "seed" in name
                 if name.startswith("real-"):
@@ -253,6 +254,7 @@ class Lab(Cluster):
                     self.seed = p
                 merge(p.config, config)
                 merge(p.config, (real_config if p.is_real else None))
+                p.set_schedulers([f"127.0.0.1:{port}" for port in ports])
                 self.all.append(p)
             self.peers = [p for p in self.all if p is not self.seed]
             self.carrier = carrier
@@ -273,8 +275,8 @@ class Lab(Cluster):
         if KEEP_LOGS:
             for p in self.all:
                 shutil.copy(p.log_path, f"{KEEP_LOGS}/{p.name}.log")
-            if self.go:
-                shutil.copy(f"{self.go.home}/out", f"{KEEP_LOGS}/scheduler.log")
+            for i, scheduler in enumerate(self.schedulers):
+                shutil.copy(f"{scheduler.home}/out", f"{KEEP_LOGS}/scheduler{i}.log")
         super().close()
-        if self.go:
-            self.go.stop()
+        for scheduler in self.schedulers:
+            scheduler.stop()

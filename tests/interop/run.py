@@ -67,9 +67,9 @@ class Run:
         """A new URL and the digest of its content; the origin's counts start from 0."""
         self.count += 1
         url = self.origin.url(f"/gen/{size or self.size}/{self.count}/f")
-        out = subprocess.run(["curl", "-s", url], stdout=subprocess.PIPE, check=True).stdout
+        digest = cluster.hashlib.sha256(cluster.http_get(url, 60)).hexdigest()
         self.origin.reset()
-        return url, cluster.hashlib.sha256(out).hexdigest()
+        return url, digest
 
     def dfget(self, lab, peer, url, output, *flags):
         """Starts the dfget of the peer's make."""
@@ -133,8 +133,9 @@ def complaints(lab):
     for p in lab.all:
         for line in p.complaints():
             found["real" if p.is_real else "ours"].setdefault(shape(line), line)
-    for line in lab.go.complaints() if lab.go else ():
-        found["scheduler"].setdefault(shape(line), line)
+    for scheduler in lab.schedulers:
+        for line in scheduler.complaints():
+            found["scheduler"].setdefault(shape(line), line)
     return found
 
 
@@ -336,9 +337,10 @@ def scheduler_restarts(run, members, go):
         peers = [p for p in lab.peers if p is not lab.carrier or go]
         started = slowly(run, lab, peers, url)
         if go:
-            lab.go.process.kill()
-            lab.go.process.wait()
-            lab.go.start()
+            scheduler = lab.schedulers[0]
+            scheduler.process.kill()
+            scheduler.process.wait()
+            scheduler.start()
         else:
             lab.carrier.kill()
             lab.carrier.start()
@@ -367,6 +369,28 @@ def ours_scheduler_restarts(run):
 @case("scheduler", "dfdaemon")
 def go_scheduler_restarts(run):
     scheduler_restarts(run, ["ours-seed", "real-a", "ours-b"], True)
+
+
+@case("scheduler", "dfdaemon")
+def go_three_schedulers(run):
+    """Peers of both makes choose the same scheduler for a task: what one has, the other gets from it. Then one scheduler dies."""
+    size = 8 * MIB
+    with Lab(run.programs, ["real-a", "ours-b"], go=3) as lab:
+        def one(first, second, bound):
+            url, digest = run.content(size)
+            run.fetch(lab, [first], url, digest)
+            run.fetch(lab, [second], url, digest)
+            assert run.origin_times(size) <= bound, f"{second.name} went to the origin for what {first.name} has"
+
+        for i in range(16):
+            one(*(lab.all if i % 2 else lab.all[::-1]), 1.05)
+        asked = [len(set(re.findall(r"\b[0-9a-f]{64}\b", s.log()))) for s in lab.schedulers]
+        print(f"    16 tasks, by scheduler {asked}")
+        assert sum(asked) == 16 and max(asked) < 16, f"{asked}"
+        lab.schedulers[1].process.kill()
+        lab.schedulers[1].process.wait()
+        for i in range(16):
+            one(*(lab.all if i % 2 else lab.all[::-1]), 2.05)
 
 
 # ---- dfget and dfdaemon of two makes ----
