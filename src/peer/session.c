@@ -358,16 +358,33 @@ reschedule(struct session *s, const char *why)
 
 /* A parent that is the source of others, or a seed, will have what we miss some time. */
 static bool
+is_steady(const struct parent *p)
+{
+	return p->peer != NULL && (slice_eq_str(p->peer->state, "BackToSource") || (p->peer->host != NULL && p->peer->host->type != 0));
+}
+
+static bool
 has_steady_parent(const struct session *s)
 {
 	LIST_EACH(it, next, &s->collect->parents) {
 		const struct parent *p = CONTAINER_OF(it, struct parent, link);
 
-		if (!p->is_dropped && p->sync != NULL && p->peer != NULL &&
-		    (slice_eq_str(p->peer->state, "BackToSource") || (p->peer->host != NULL && p->peer->host->type != 0)))
+		if (!p->is_dropped && p->sync != NULL && is_steady(p))
 			return true;
 	}
 	return false;
+}
+
+/* With the scheduler or a steady parent the source of the parents that are left may be gone as well. */
+static int64_t
+stall_ms(const struct session *s)
+{
+	if (s->announce == NULL)
+		return SESSION_LOST_STALL_MS;
+	LIST_EACH(it, next, &s->collect->parents)
+		if (is_steady(CONTAINER_OF(it, struct parent, link)))
+			return SESSION_LOST_STALL_MS;
+	return SESSION_STALL_MS;
 }
 
 static void
@@ -428,7 +445,7 @@ step_parents(struct session *s)
 	if (!collect_is_open(s->collect))
 		reschedule(s, "no parent is left");
 	else if (!loop_timer_is_set(&s->stall) && !has_steady_parent(s))
-		loop_timer_set(loop_of(s), &s->stall, s->announce != NULL ? SESSION_STALL_MS : SESSION_LOST_STALL_MS, parents_are_stalled, s);
+		loop_timer_set(loop_of(s), &s->stall, stall_ms(s), parents_are_stalled, s);
 }
 
 void

@@ -23,7 +23,7 @@ struct session_metadata;
 #define SESSION_RETRY_MS 300
 /* Normal peers that are still downloading can wait for each other: with nobody else to ask, other parents are asked for after this. */
 #define SESSION_STALL_MS 10000
-/* The same when the scheduler is lost: it may have been the source of our parents as well. */
+/* The same when the scheduler or a seed is lost: it may have been the source of our parents as well. */
 #define SESSION_LOST_STALL_MS 500
 /* Re-registrations after a scheduler was lost or forgot us. */
 #define SESSION_REGISTERS_MAX 3
