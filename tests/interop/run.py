@@ -178,12 +178,22 @@ def cluster_case(run, members, go, children=None, usual=False, rounds=1, **confi
         return went
 
 
+# ---- the measure: real programs alone ----
+
+REAL_ALONE = ["real-seed"] + [f"real-{c}" for c in "abcde"]
+
+
+@case("scheduler", "dfdaemon")
+def go_real_alone(run):
+    cluster_case(run, REAL_ALONE, True, usual=True, rounds=run.rounds)
+
+
 # ---- our scheduler ----
 
 @case("dfdaemon")
 def ours_carries_real_alone(run):
     """A real seed and real peers with the scheduler in a daemon of ours that takes no part."""
-    cluster_case(run, ["ours-carrier", "real-seed", "real-a", "real-b"], False, ("real-a", "real-b"), usual=True)
+    cluster_case(run, ["ours-carrier"] + REAL_ALONE, False, REAL_ALONE[1:], usual=not run.usual, rounds=run.rounds)
 
 
 @case("dfdaemon")
@@ -210,11 +220,6 @@ def ours_seed_real_peers_that_prefer_quic(run):
 
 
 # ---- the Go scheduler ----
-
-@case("scheduler", "dfdaemon")
-def go_real_alone(run):
-    cluster_case(run, ["real-seed", "real-a", "real-b"], True, usual=True)
-
 
 @case("scheduler")
 def go_ours_alone(run):
@@ -275,6 +280,46 @@ def ours_parent_dies(run):
     parent_dies(run, "ours-p")
 
 
+def slowly(run, lab, peers, url):
+    """All peers begin, from a source that takes its time; returns when each has something."""
+    started = [(p, lab.path(f"slow-{p.name}"), run.dfget(lab, p, url, lab.path(f"slow-{p.name}"))) for p in peers]
+    for p in peers:
+        wait_for(lambda p=p: p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER") > 0, DOWNLOAD_S, f"{p.name} has a piece")
+    return started
+
+
+def all_right(started, digest):
+    for p, out, process in started:
+        finish_ok(process, p.name)
+        assert sha256(out) == digest, f"{p.name}: wrong bytes"
+
+
+def peers_die(run, members, go):
+    """Two peers of a cluster with a seed are killed while all take a file: the rest ends well, and the origin is read once."""
+    url, digest = run.content()
+    with Lab(run.programs, members, go=go, config={"upload": {"bandwidthLimit": "64MB"}}) as lab:
+        if go:
+            time.sleep(SEEDS_KNOWN_S)
+        peers = [p for p in lab.peers if p is not lab.carrier or go]
+        started = slowly(run, lab, peers, url)
+        for peer in peers[:2]:
+            peer.kill()
+        all_right(started[2:], digest)
+        print(f"    origin read {run.origin_times():.3f} times, pieces " +
+              ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(directions(lab).items()) if n))
+        assert run.origin_times() <= 1.05, f"origin read {run.origin_times():.3f} times"
+
+
+@case("dfdaemon")
+def ours_scheduler_ten_real_peers_two_die(run):
+    peers_die(run, ["ours-carrier", "real-seed"] + [f"real-{c}" for c in "abcdefghij"], False)
+
+
+@case("scheduler", "dfdaemon")
+def go_mixed_peers_die(run):
+    peers_die(run, ["ours-seed"] + [f"{make}-{i}" for i in range(3) for make in ("real", "ours")], True)
+
+
 # ---- dfctl ----
 
 def dfctl(run, *args):
@@ -313,20 +358,6 @@ def dfctl_preheats_our_seed(run):
 
 
 # ---- a scheduler goes and comes back ----
-
-def slowly(run, lab, peers, url):
-    """All peers begin, from a source that takes its time; returns when each has something."""
-    started = [(p, lab.path(f"slow-{p.name}"), run.dfget(lab, p, url, lab.path(f"slow-{p.name}"))) for p in peers]
-    for p in peers:
-        wait_for(lambda p=p: p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER") > 0, DOWNLOAD_S, f"{p.name} has a piece")
-    return started
-
-
-def all_right(started, digest):
-    for p, out, process in started:
-        finish_ok(process, p.name)
-        assert sha256(out) == digest, f"{p.name}: wrong bytes"
-
 
 def scheduler_restarts(run, members, go):
     url, digest = run.content()
