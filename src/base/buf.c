@@ -55,7 +55,7 @@ buf_try_reserve(struct buf *b, size_t n)
 		cap = b->len + n > cap + cap / 2 ? b->len + n : cap + cap / 2;
 	else if (cap == b->cap)
 		cap += cap / 2;
-	if (b->head == 0) {
+	if (b->mem == NULL || b->head == 0) {
 		/* The system moves the pages of a large buffer, not its bytes. */
 		mem = realloc(b->mem, cap);
 		if (mem == NULL)
