@@ -16,7 +16,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lab import ANSI, Lab, Programs, shape  # noqa: E402
 import cluster  # noqa: E402
-from cluster import Origin, finish, sha256, wait_for  # noqa: E402
+from cluster import Origin, sha256, wait_for  # noqa: E402
 
 DOWNLOAD_S = 240
 DFGET_S = 40
@@ -140,7 +140,7 @@ def complaints(lab):
 
 
 def judge(run, lab, seconds, times, usual=False):
-    """Prints what was measured; checks counts and lines. usual=True: a run of the real programs alone, which tells what they always write."""
+    """Prints what was measured; checks counts and lines. usual=True: real programs alone, which tells what they always write."""
     went, bytes_ = directions(lab), traffic(lab)
     print(f"    {seconds:.2f} s, origin read {times:.3f} times, pieces " +
           ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(went.items()) if n), flush=True)
@@ -350,7 +350,8 @@ def dfctl_preheats_our_seed(run):
     """The request SDK asks our scheduler for seed peers and our seed for the task."""
     url, digest = run.content()
     with Lab(run.programs, ["ours-seed", "real-a"]) as lab:
-        code, text = dfctl(run, "preheat", "--scheduler-endpoint", f"http://127.0.0.1:{lab.scheduler_port}", "--request-sdk", "--replicas", "1", url)
+        code, text = dfctl(run, "preheat", "--scheduler-endpoint", f"http://127.0.0.1:{lab.scheduler_port}", "--request-sdk",
+                           "--replicas", "1", url)
         assert code == 0, text
         assert lab.seed.metric("dragonfly_client_download_traffic", type="BACK_TO_SOURCE") == run.size
         run.fetch(lab, lab.peers, url, digest)
@@ -383,7 +384,8 @@ def scheduler_restarts(run, members, go):
                 print(f"      {make}: {line[:300]}")
         # What comes after it is shared again. (Real peers announce themselves after their interval.)
         if not go:
-            wait_for(lambda: lab.carrier.metric("dragonfly_scheduler_hosts") >= len(lab.all), REAL_ANNOUNCE_S, "all hosts are announced again")
+            wait_for(lambda: lab.carrier.metric("dragonfly_scheduler_hosts") >= len(lab.all), REAL_ANNOUNCE_S,
+                     "all hosts are announced again")
         else:
             time.sleep(SEEDS_KNOWN_S)
         url, digest = run.content()
