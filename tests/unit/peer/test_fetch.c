@@ -24,7 +24,7 @@ struct elder {
 	enum manner manner;
 	pthread_t acceptor, threads[4 * PIECES];
 	int fds[4 * PIECES];
-	size_t count;
+	atomic_size_t count;          /* written by the acceptor, read by the test */
 	pthread_mutex_t lock;
 	pthread_cond_t arrived;
 	unsigned together;              /* nobody is answered before so many requests are there */
@@ -234,7 +234,9 @@ connections_beyond_those_kept_idle_bring_their_pieces_too(void **state)
 		for (unsigned n = 0; n < PIECES; n++)
 			assert_int_equal(w.jobs[n].failure, FETCH_OK);
 	}
+	pthread_mutex_lock(&elder.lock);
 	assert_int_equal(elder.asked, 2 * PIECES);
+	pthread_mutex_unlock(&elder.lock);
 }
 
 static void
