@@ -93,6 +93,8 @@ $(BUILD)/gen/proto/%.h $(BUILD)/gen/proto/%.c: proto/%.proto $(PROTO_FILES) $(BU
 
 # Hardware versions of crc32 and sha256 need their instructions switched on for that one file.
 FLAGS_crc32_x86 := $(if $(filter x86_64 amd64,$(shell uname -m)),-msse4.2 -mpclmul)
+WIDE := -mavx512f -mvpclmulqdq -mpclmul -mxsave
+FLAGS_crc32_x86_wide := $(if $(FLAGS_crc32_x86),$(shell $(CC) $(WIDE) -E -x c /dev/null >/dev/null 2>&1 && echo $(WIDE)))
 FLAGS_sha256_x86 := $(if $(filter x86_64 amd64,$(shell uname -m)),-msse4.1 -msha)
 FLAGS_crc32_arm := $(if $(filter aarch64 arm64,$(shell uname -m)),-march=armv8-a+crc)
 FLAGS_sha256_arm := $(if $(filter aarch64 arm64,$(shell uname -m)),-march=armv8-a+crypto)

@@ -61,7 +61,9 @@ crc32_update_portable(uint32_t crc, const void *p, size_t n)
 static void
 choose(void)
 {
-	hardware = crc32_x86();
+	hardware = crc32_x86_wide();
+	if (hardware == NULL)
+		hardware = crc32_x86();
 	if (hardware == NULL)
 		hardware = crc32_arm();
 }

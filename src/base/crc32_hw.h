@@ -1,5 +1,5 @@
 /*
- * CRC-32 with what the CPU offers. Each architecture has one file, which gives NULL elsewhere. Used by crc32.c and its tests alone.
+ * CRC-32 with what the CPU offers. Each kind of CPU has one file, which gives NULL elsewhere. Used by crc32.c and its tests alone.
  */
 #ifndef BASE_CRC32_HW_H
 #define BASE_CRC32_HW_H
@@ -14,6 +14,7 @@
 typedef uint32_t crc32_raw(uint32_t state, const uint8_t *p, size_t n);
 
 /* The function for this CPU; NULL when it lacks the instructions or the compiler was not allowed to use them. */
+crc32_raw *crc32_x86_wide(void);
 crc32_raw *crc32_x86(void);
 crc32_raw *crc32_arm(void);
 /* Tables; any n. */

@@ -57,6 +57,30 @@ vectors_hold_for_both_ways(void **state)
 }
 
 static void
+every_hardware_version_agrees(void **state)
+{
+	crc32_raw *const all[] = {crc32_x86_wide(), crc32_x86(), crc32_arm()};
+	unsigned tried = 0;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(all); i++) {
+		if (all[i] == NULL)
+			continue;
+		tried++;
+		for (size_t n = CRC32_HW_MIN; n <= 2300; n += n < 900 ? 1 : 13) {
+			uint8_t *bytes = xmalloc(n);
+			uint32_t start = (uint32_t)rand_u64();
+
+			rand_bytes(bytes, n);
+			assert_int_equal(~all[i](~start, bytes, n), crc32_slow(start, bytes, n));
+			free(bytes);
+		}
+	}
+	if (tried == 0)
+		skip();
+}
+
+static void
 all_lengths_and_alignments_agree(void **state)
 {
 	uint8_t bytes[1024 + 16];
@@ -105,6 +129,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(vectors_hold_for_both_ways),
+		cmocka_unit_test(every_hardware_version_agrees),
 		cmocka_unit_test(all_lengths_and_alignments_agree),
 		cmocka_unit_test(parts_continue_each_other),
 		cmocka_unit_test(hardware_is_used_for_one_architecture_at_most),
