@@ -293,7 +293,16 @@ store_task_linked(struct store_task *t, const struct store_file *f)
 		return;
 	t->is_linked = true;
 	store_content_remember(t);
-	store_task_changed(t);
+	store_task_changed_late(t);
+}
+
+bool
+store_content_is_shared(struct store_task *t)
+{
+	struct stat st;
+
+	/* The record of a link may be lost in a crash, the link itself is not. */
+	return t->is_linked || (store_content_open(t, NULL) && t->store->sys->fstat(t->file->fd, &st) == 0 && st.st_nlink > 1);
 }
 
 bool

@@ -570,9 +570,9 @@ store_sync_due(struct store_task *t, int64_t now)
 }
 
 static void
-retry_finished(struct store_task *t, int64_t now)
+sync_finished(struct store_task *t, int64_t now)
 {
-	if (t->finished_at != 0 && !t->is_synced && !t->is_busy && now - t->checkpoint_at >= STORE_CHECKPOINT_MIN_NS)
+	if (t->finished_at != 0 && !t->is_synced && !t->is_busy && now - t->checkpoint_at >= STORE_SETTLE_NS)
 		store_sync_request(t);
 }
 
@@ -603,7 +603,7 @@ tick_unsynced(struct store *s, int64_t now)
 		list_del(&t->unsynced);
 		list_add_tail(&s->unsynced, &t->unsynced);
 		store_sync_due(t, now);
-		retry_finished(t, now);
+		sync_finished(t, now);
 	}
 }
 
@@ -620,6 +620,8 @@ tick_dirty(struct store *s)
 		list_add_tail(&s->dirty, &t->dirty);
 		if (t->is_busy || (t->meta_version == t->written_version && t->updated_at - t->written_at < STORE_TOUCH_NS))
 			continue;
+		if (s->o.sync != STORE_SYNC_NONE && t->finished_at != 0 && !list_is_empty(&t->unsynced))
+			continue;               /* the sync writes it */
 		if (t->meta_is_synced)
 			store_sync_request(t);
 		else

@@ -33,6 +33,7 @@ struct replay {
 	struct store_task *t;
 	uint32_t covered;       /* records below this are on stable storage */
 	bool trust_all;         /* loaded before in this run, and not in doubt */
+	int64_t newest;         /* when the last piece came */
 	bool is_counting;       /* first walk: only finds the end and `covered` */
 };
 
@@ -50,6 +51,8 @@ apply_finished(struct replay *in, const struct store_record *r)
 		return;
 	entry.created_at = r->created_at;
 	entry.finished_at = r->finished_at;
+	if (r->finished_at > in->newest)
+		in->newest = r->finished_at;
 	entry.cost_ns = r->cost_ns;
 	entry.crc = r->crc;
 	entry.traffic_type = r->traffic_type;
@@ -177,6 +180,10 @@ store_journal_load(struct store_task *t, struct err *e)
 	if (t->finished_at != 0 && t->pieces_finished != store_task_piece_count(t)) {
 		log_warn("finished task lacks pieces task=%s have=%" PRIu32 " of=%" PRIu32, t->id, t->pieces_finished, store_task_piece_count(t));
 		store_task_unfinish(t);
+	} else if (t->finished_at == 0 && t->pieces_finished > 0 && t->content_length != STORE_LENGTH_UNKNOWN &&
+	    t->pieces_finished == store_task_piece_count(t)) {
+		/* The run that had the last piece ended before its record was written. */
+		store_task_complete(t, in.newest);
 	}
 	return 0;
 }

@@ -351,7 +351,7 @@ store_piece_drop(struct store_task *t, uint32_t n, const char *why)
 	if (t->is_deleted || !entry_of(t, n))
 		return;
 	log_warn("piece dropped task=%s piece=%" PRIu32 " offset=%" PRIu64 " reason=\"%s\"", t->id, n, (uint64_t)n * t->piece_length, why);
-	if (t->is_linked) {
+	if (store_content_is_shared(t)) {
 		/* The inode is also a user's file: the repair goes to a new one. */
 		if (store_task_reset(t, &e) < 0)
 			log_warn("content not replaced task=%s error=\"%s\"", t->id, e.text);

@@ -19,6 +19,8 @@
 #define STORE_CHECKPOINT_BYTES ((uint64_t)256 << 20)
 #define STORE_CHECKPOINT_NS ((int64_t)30 * 1000000000)
 #define STORE_CHECKPOINT_MIN_NS ((int64_t)2 * 1000000000)       /* a download faster than this syncs once, at its end */
+/* From the last piece to the sync of a finished task: its callers have it by then, and many small tasks become one write. */
+#define STORE_SETTLE_NS ((int64_t)1000000000)
 #define STORE_TOUCH_NS ((int64_t)60 * 1000000000)               /* access times are written at most this often */
 
 /* State of one shard directory (kind and first three digits). */
@@ -123,6 +125,8 @@ void store_task_account(struct store_task *t, uint64_t disk_bytes);
 void store_task_unfinish(struct store_task *t);
 void store_task_free_if_unused(struct store_task *t);
 void store_task_changed(struct store_task *t);          /* the record differs from the disk */
+void store_task_complete(struct store_task *t, int64_t at);     /* all pieces were found: it was finished */
+void store_task_changed_late(struct store_task *t);     /* the same, and there is no hurry */
 void store_task_write(struct store_task *t);            /* tries to write it now; on failure it is in the dirty list */
 void store_task_written(struct store_task *t);
 
@@ -130,6 +134,7 @@ void store_task_written(struct store_task *t);
 struct store_file *store_content_open(struct store_task *t, struct err *e);     /* the store's own, in t->file */
 int store_content_create(struct store_task *t, struct err *e);
 void store_content_look(struct store_task *t);          /* blocks */
+bool store_content_is_shared(struct store_task *t);     /* it has another name, a user's */
 void store_content_remember(struct store_task *t);      /* identity */
 /* Record, journal and content out of their names; the content's bytes go by a job. */
 int store_content_discard(struct store_task *t, struct err *e);

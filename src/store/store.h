@@ -166,7 +166,8 @@ struct store_start {
 int store_task_start(struct store_task *t, const struct store_start *start, int64_t now, bool *was_reset, struct err *e);
 /* Gives a task of unknown length its length. FAILED_PRECONDITION where finished pieces do not fit it. */
 int store_task_set_length(struct store_task *t, uint64_t content_length, struct err *e);
-/* FAILED_PRECONDITION while pieces are missing or the length is unknown. Afterwards the sync of its policy begins. */
+/* FAILED_PRECONDITION while pieces are missing or the length is unknown. The sync of its policy follows: a second later for
+ * COMPLETE, when its callers have it. */
 int store_task_finish(struct store_task *t, int64_t now, struct err *e);
 /* Never moves a finished task. */
 void store_task_fail(struct store_task *t, int64_t now);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -421,20 +422,46 @@ store_task_set_length(struct store_task *t, uint64_t content_length, struct err 
 	return 0;
 }
 
+/* A finished task is synced a little later: until then its record may wait, since replacing it while the file system is busy with new
+ * content may take long. */
+void
+store_task_changed_late(struct store_task *t)
+{
+	/* Of a task without content the record is all there is. */
+	if (t->store->o.sync == STORE_SYNC_NONE || t->finished_at == 0 || t->content_length == 0 || list_is_empty(&t->unsynced)) {
+		store_task_changed(t);
+		return;
+	}
+	t->meta_version++;
+	if (t->on_disk && list_is_empty(&t->dirty))
+		list_add_tail(&t->store->dirty, &t->dirty);
+}
+
 static void
 begin_sync(struct store_task *t)
 {
 	struct store *s = t->store;
 
-	if (s->o.sync == STORE_SYNC_NONE)
-		return;
 	/* Until it is done; a failed try is repeated from there. */
-	if (list_is_empty(&t->unsynced))
+	if (s->o.sync != STORE_SYNC_NONE && list_is_empty(&t->unsynced))
 		list_add_tail(&s->unsynced, &t->unsynced);
+	t->checkpoint_at = clock_wall_ns();
+	store_task_changed_late(t);
 	if (s->o.sync == STORE_SYNC_PIECE)
 		store_sync_now(t);
-	else
-		store_sync_request(t);
+}
+
+void
+store_task_complete(struct store_task *t, int64_t at)
+{
+	promise(t, false);
+	t->finished_at = at;
+	t->meta_version++;
+	if (t->store->o.sync != STORE_SYNC_NONE && list_is_empty(&t->unsynced))
+		list_add_tail(&t->store->unsynced, &t->unsynced);
+	if (t->on_disk && list_is_empty(&t->dirty))
+		list_add_tail(&t->store->dirty, &t->dirty);
+	store_task_place(t);
 }
 
 int
@@ -454,7 +481,6 @@ store_task_finish(struct store_task *t, int64_t now, struct err *e)
 		t->finished_at = now;
 		store_content_look(t);
 		store_content_remember(t);
-		store_task_changed(t);
 		begin_sync(t);
 	}
 	store_task_place(t);

@@ -132,6 +132,40 @@ finished_but_unsynced_task_is_checked_and_then_synced(void **state)
 	store_close(s);
 }
 
+static void
+download_all(struct store *s)
+{
+	struct store_task *t = test_start(s, 1, PIECES * PIECE);
+	struct err e;
+
+	for (uint32_t n = 0; n < PIECES; n++)
+		test_piece(t, 1, n);
+	if (store_task_finish(t, NOW, &e) < 0)
+		_exit(1);
+}
+
+/* Killed before the record of a finished task was written. */
+static void
+task_with_all_pieces_is_finished_after_a_kill(void **state)
+{
+	struct store_task *t;
+	struct store *s;
+	int64_t now = clock_wall_ns();
+
+	(void)state;
+	killed_after(download_all, STORE_SYNC_COMPLETE);
+	s = test_open();
+	for (int i = 1; i < 5; i++)
+		store_tick(s, now + i * 60 * SECOND);
+	t = store_task_find(s, STORE_STANDARD, test_id(1));
+	assert_true(t->is_synced);
+	test_expect_whole(s, 1, PIECES * PIECE);
+	store_close(s);
+	s = test_open();
+	assert_true(store_task_find(s, STORE_STANDARD, test_id(1))->finished_at != 0);
+	store_close(s);
+}
+
 /* With the journal cut to n bytes, exactly the pieces of whole records are there, and the task can go on. */
 static void
 expect_cut(size_t n, size_t whole)
@@ -470,6 +504,7 @@ main(void)
 		WITH_DIR(unsynced_pieces_need_a_check_after_a_kill),
 		WITH_DIR(background_check_drops_what_a_power_cut_spoiled),
 		WITH_DIR(finished_but_unsynced_task_is_checked_and_then_synced),
+		WITH_DIR(task_with_all_pieces_is_finished_after_a_kill),
 		WITH_DIR(journal_torn_at_every_byte_loses_the_torn_piece_only),
 		WITH_DIR(journal_flipped_at_any_bit_ends_there),
 		WITH_DIR(damaged_record_removes_the_task_with_its_files),
