@@ -476,6 +476,28 @@ cluster_check_download(struct cluster *c, const struct common_download *d, struc
 	return err_set(e, ERR_PERMISSION_DENIED, "download rejected by blocklist policy");
 }
 
+int
+cluster_check_persistent(struct cluster *c, bool is_cache, bool is_upload, struct slice url, struct slice application, struct slice tag,
+    struct err *e)
+{
+	const struct client_config *rules = c->o.host.is_seed ? &c->dyn.seed : &c->dyn.client;
+	const struct block_list *lists[2][2] = {
+		{&rules->persistent_task_download, &rules->persistent_task_upload},
+		{&rules->persistent_cache_task_download, &rules->persistent_cache_task_upload},
+	};
+	struct block_query q = {.url = url, .application = application, .tag = tag};
+	const char *why;
+
+	if (!c->has_dyn)
+		return 0;
+	why = block_list_match(lists[is_cache][is_upload], &q);
+	if (why == NULL)
+		return 0;
+	log_info("%s rejected by blocklist policy because of its %s", is_upload ? "upload" : "download", why);
+	return err_set(e, ERR_PERMISSION_DENIED, is_upload ? "upload rejected by blocklist policy" :
+	    is_cache ? "download blocked by block list" : "download rejected by blocklist policy");
+}
+
 /* ---- life ---- */
 
 struct cluster *

@@ -62,6 +62,10 @@ void cluster_announce_soon(struct cluster *c);
 /* PERMISSION_DENIED "download rejected by blocklist policy" when the dynamic configuration forbids this download. */
 int cluster_check_download(struct cluster *c, const struct common_download *d, struct err *e);
 
+/* The same for the persistent kinds, "upload rejected by blocklist policy" for an upload. Absent parts are not compared. */
+int cluster_check_persistent(struct cluster *c, bool is_cache, bool is_upload, struct slice url, struct slice application, struct slice tag,
+    struct err *e);
+
 /* Latest sample of this host's traffic in bit/s, refreshed each second. */
 struct cluster_traffic {
 	uint64_t max_rx, rx, max_tx, tx;

@@ -22,7 +22,7 @@
 struct h2_link;
 
 /* Tables of methods that one server takes. */
-#define RPC_TABLES_MAX 8
+#define RPC_TABLES_MAX 16
 /* Request metadata kept for handlers. */
 #define RPC_METADATA_MAX 64
 

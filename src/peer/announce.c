@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/loop.h"
 #include "net/rpc_client.h"
+#include "peer/announce_kind.h"
 #include "peer/ids.h"
 #include "peer/origin.h"
 #include "proto/errordetails.h"
@@ -27,6 +29,7 @@ struct announce {
 	char host_id[HOST_ID_SIZE];
 	char task_id[TASK_ID_SIZE];
 	char peer_id[PEER_ID_SIZE];
+	struct announce_kind kind;
 	bool streams_parents;
 	bool send_failed;
 	struct loop_timer goodbye;
@@ -37,6 +40,7 @@ struct announce {
 static void
 say(struct announce *a, struct scheduler_announce_peer_request *m)
 {
+	struct buf bytes = BUF_INIT;
 	struct err e;
 
 	if (a->call == NULL)
@@ -44,11 +48,12 @@ say(struct announce *a, struct scheduler_announce_peer_request *m)
 	m->host_id = slice_str(a->host_id);
 	m->task_id = slice_str(a->task_id);
 	m->peer_id = slice_str(a->peer_id);
-	if (rpc_call_send(a->call, &scheduler_announce_peer_request_desc, m, &e) < 0 && !a->send_failed) {
+	if (announce_kind_encode(&a->kind, m, &bytes) == 0 && rpc_call_send_bytes(a->call, buf_slice(&bytes), &e) < 0 && !a->send_failed) {
 		a->send_failed = true;
 		log_warn("report to the scheduler was not sent task=%s scheduler=%s error=\"%s\"", a->task_id,
 		    rpc_channel_target(rpc_call_channel(a->call)), e.text);
 	}
+	buf_free(&bytes);
 }
 
 static void
@@ -158,6 +163,7 @@ static void
 announce_free(struct announce *a)
 {
 	loop_timer_clear(a->loop, &a->goodbye);
+	announce_kind_free(&a->kind);
 	free(a);
 }
 
@@ -263,7 +269,7 @@ on_message(struct rpc_call *call, void *ctx, struct slice bytes)
 	if (ev == NULL)
 		return;
 	arena_init(&arena, ANSWER_BYTES);
-	if (pb_decode(&scheduler_announce_peer_response_desc, bytes, &arena, &m, &e) < 0) {
+	if (announce_kind_decode(&a->kind, bytes, &arena, &m, &e) < 0) {
 		err_wrap(&e, "scheduler %s", rpc_channel_target(rpc_call_channel(call)));
 		goto broken;
 	}
@@ -335,10 +341,11 @@ announce_start(struct rpc_channel *ch, const struct announce_opts *o, const stru
 	a->loop = o->loop;
 	a->events = ev;
 	a->ctx = ctx;
+	announce_kind_init(&a->kind, o->kind, o->is_persistent);
 	snprintf(a->host_id, sizeof a->host_id, "%s", o->host_id);
 	snprintf(a->task_id, sizeof a->task_id, "%s", o->task_id);
 	snprintf(a->peer_id, sizeof a->peer_id, "%s", o->peer_id);
-	a->call = rpc_call_start(ch, SCHEDULER_SCHEDULER_ANNOUNCE_PEER, &events, a, &opts);
+	a->call = rpc_call_start(ch, announce_kind_path(o->kind), &events, a, &opts);
 	say_register(a, d);
 	return a;
 }

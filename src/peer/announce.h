@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
+#include "store/store.h"
 
 struct announce;
 struct common_download;
@@ -18,7 +19,6 @@ struct err;
 struct loop;
 struct origin_error;
 struct rpc_channel;
-struct store_piece;
 
 /* Time to the response headers; Go schedulers send them with their first decision (spec: download.md 4.4). */
 #define ANNOUNCE_HEADERS_MS 10000
@@ -46,6 +46,8 @@ struct announce_opts {
 	const char *host_id;
 	const char *task_id;
 	const char *peer_id;
+	enum store_kind kind;           /* of the task: each has a conversation of its own */
+	bool is_persistent;             /* a replica is wanted here; not for standard tasks */
 	int64_t answer_ms;              /* longest time between two messages of the scheduler */
 };
 

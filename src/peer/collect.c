@@ -174,14 +174,28 @@ sync_on_headers(struct rpc_call *call, void *ctx, const struct hpack_field *fiel
 			parent_turns_start(p);
 }
 
-/* Asks for all pieces that are still missing. */
+static const char *
+sync_path(enum store_kind kind)
+{
+	switch (kind) {
+	case STORE_PERSISTENT:
+		return DFDAEMON_DFDAEMON_UPLOAD_SYNC_PERSISTENT_PIECES;
+	case STORE_PERSISTENT_CACHE:
+		return DFDAEMON_DFDAEMON_UPLOAD_SYNC_PERSISTENT_CACHE_PIECES;
+	default:
+		return DFDAEMON_DFDAEMON_UPLOAD_SYNC_PIECES;
+	}
+}
+
+/* Asks for all pieces that are still missing. Questions and answers of all kinds have the same fields. */
 static void
 sync_start(struct parent *p)
 {
 	static const struct rpc_call_events events = {.on_headers = sync_on_headers, .on_message = sync_on_message, .on_end = sync_on_end};
 	struct session *s = session_of(p);
 	struct task *t = s->task;
-	int64_t silence = t->engine->o.config->download.collected_piece_timeout_ms;
+	const struct config_download *c = &t->engine->o.config->download;
+	int64_t silence = t->store->kind == STORE_STANDARD ? c->collected_piece_timeout_ms : c->piece_timeout_ms;
 	struct rpc_call_opts opts = {.message_ms = silence > INT32_MAX ? INT32_MAX : (int)silence};
 	uint32_t *numbers = xcalloc((size_t)t->piece_count + 1, sizeof *numbers);
 	struct dfdaemon_sync_pieces_request r = {
@@ -192,7 +206,7 @@ sync_start(struct parent *p)
 	for (uint32_t n = 0; n < t->piece_count; n++)
 		if (bit_get(s->wanted, n) && !store_piece_is_finished(t->store, n))
 			numbers[r.n_interested_piece_numbers++] = n;
-	p->sync = rpc_call_start(p->channel, DFDAEMON_DFDAEMON_UPLOAD_SYNC_PIECES, &events, p, &opts);
+	p->sync = rpc_call_start(p->channel, sync_path(t->store->kind), &events, p, &opts);
 	if (rpc_call_send(p->sync, &dfdaemon_sync_pieces_request_desc, &r, &e) == 0)
 		rpc_call_half_close(p->sync);
 	else

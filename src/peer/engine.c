@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "config/config.h"
 #include "peer/collect.h"
+#include "peer/import.h"
 #include "peer/task.h"
 
 struct engine *
@@ -15,7 +16,9 @@ engine_new(const struct engine_options *o)
 
 	g->o = *o;
 	map_init(&g->tasks);
-	stats_labels_init(&g->labels);
+	list_init(&g->imports);
+	for (unsigned i = 0; i < STORE_KINDS; i++)
+		stats_labels_init(&g->labels[i]);
 	limit_init(&g->download, o->config->download.bandwidth_limit);
 	limit_init(&g->source, o->config->download.back_to_source_bandwidth_limit);
 	limit_init(&g->prefetch, o->config->proxy.prefetch_bandwidth_limit);
@@ -32,12 +35,14 @@ engine_drain(struct engine *g)
 	g->is_draining = true;
 	while ((t = map_next(&g->tasks, &at)) != NULL)
 		task_stop(t);
+	LIST_EACH(it, next, &g->imports)
+		import_stop(import_of(it));
 }
 
 bool
 engine_is_idle(const struct engine *g)
 {
-	return g->tasks.count == 0;
+	return g->tasks.count == 0 && list_is_empty(&g->imports);
 }
 
 void
@@ -47,6 +52,7 @@ engine_free(struct engine *g)
 		return;
 	parent_channels_free(g->channels);
 	map_free(&g->tasks);
-	stats_labels_free(&g->labels);
+	for (unsigned i = 0; i < STORE_KINDS; i++)
+		stats_labels_free(&g->labels[i]);
 	free(g);
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/map.h"
 #include "peer/limit.h"
 #include "peer/stats.h"
@@ -33,9 +34,9 @@ struct engine_metrics {
 	/* From the source and from peers: what was transferred, once however many wanted it. From the store: what callers got of it. */
 	uint64_t pieces[3], bytes[3];
 	uint64_t seed_bytes;                    /* of those from peers: from seed peers */
-	uint64_t download_blocked;              /* refused by the block list */
+	uint64_t download_blocked[STORE_KINDS], upload_blocked[STORE_KINDS];    /* refused by the block list */
 	struct stats_histogram piece_duration[3];
-	struct stats_histogram download_duration[STATS_SIZE_LEVELS];    /* successful downloads */
+	struct stats_histogram download_duration[STORE_KINDS][STATS_SIZE_LEVELS];       /* successful downloads */
 	uint64_t piece_failed;                  /* transfers from parents that failed */
 	uint64_t parent_lied;                   /* of those: wrong bytes */
 	uint64_t register_failed;               /* conversations with a scheduler that ended in an error */
@@ -54,11 +55,12 @@ struct engine_options {
 
 struct engine {
 	struct engine_options o;
-	struct map tasks;               /* id of a standard task -> struct task */
+	struct map tasks;               /* kind and id -> struct task */
+	struct list imports;            /* import.link */
 	struct parent_channels *channels;
 	struct limit download, source, prefetch;
 	struct engine_metrics metrics;
-	struct stats_labels labels;     /* downloads by tag, application, priority */
+	struct stats_labels labels[STORE_KINDS];        /* downloads by tag, application, priority */
 	bool is_draining;
 };
 

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "net/rpc_client.h"
 #include "peer/engine.h"
 #include "peer/origin.h"
 #include "peer/task.h"
@@ -26,8 +27,8 @@ is_private_header(const char *name)
 	return false;
 }
 
-static int
-set_up_tables(struct task *t, struct err *e)
+int
+prepare_set_up(struct task *t, struct err *e)
 {
 	uint32_t count;
 
@@ -47,7 +48,7 @@ prepare_is_known(struct task *t)
 	const struct store_task *s = t->store;
 
 	return s->content_length != STORE_LENGTH_UNKNOWN && s->piece_length != 0 && (s->failed_at == 0 || s->finished_at != 0) &&
-	    set_up_tables(t, NULL) == 0;
+	    prepare_set_up(t, NULL) == 0;
 }
 
 /* Makes the record and the file from what the origin said. */
@@ -67,6 +68,8 @@ start_in_store(struct task *t, const struct source_response *r, uint64_t piece_l
 		if (!is_private_header(r->headers.at[i].name))
 			headers[start.header_count++] = (struct store_header){.name = r->headers.at[i].name, .value = r->headers.at[i].value};
 	start.url = url_redact_text(slice_str(t->target->request.url), url);
+	if (t->store->kind == STORE_PERSISTENT)
+		start.ttl = t->engine->o.config->gc.policy.persistent_task_ttl_ms * 1000000;
 	rc = store_task_start(t->store, &start, clock_wall_ns(), &was_reset, e);
 	if (rc == 0 && was_reset)
 		log_info("the origin's content changed, pieces dropped task=%s", t->id);
@@ -115,7 +118,7 @@ stream_on_done(struct origin_job *job)
 		store_task_fail(t->store, clock_wall_ns());
 		task_prepared(t, &job->error.e.err, &job->error);
 	} else if ((t->store->content_length == STORE_LENGTH_UNKNOWN && store_task_set_length(t->store, job->received, &e) < 0) ||
-	    set_up_tables(t, &e) < 0 || store_task_finish(t->store, clock_wall_ns(), &e) < 0) {
+	    prepare_set_up(t, &e) < 0 || store_task_finish(t->store, clock_wall_ns(), &e) < 0) {
 		task_prepared(t, &e, NULL);
 	} else {
 		task_prepared(t, NULL, NULL);
@@ -191,7 +194,7 @@ stat_on_done(struct origin_stat *s)
 	else if (!r->has_length) {
 		if (stream_start(t, piece_length, &e) < 0)
 			task_prepared(t, &e, NULL);
-	} else if (set_up_tables(t, &e) < 0)
+	} else if (prepare_set_up(t, &e) < 0)
 		task_prepared(t, &e, NULL);
 	else {
 		/* An empty content has no piece whose coming would finish it. */
@@ -205,7 +208,7 @@ out:
 }
 
 void
-prepare_start(struct task *t, struct task_caller *c)
+prepare_ask_origin(struct task *t, struct task_caller *c)
 {
 	struct engine *g = t->engine;
 	struct origin_stat *s;
@@ -228,8 +231,20 @@ prepare_start(struct task *t, struct task_caller *c)
 }
 
 void
+prepare_start(struct task *t, struct task_caller *c)
+{
+	if (t->store->kind == STORE_STANDARD)
+		prepare_ask_origin(t, c);
+	else
+		prepare_ask_scheduler(t);
+}
+
+void
 prepare_cancel(struct task *t)
 {
+	if (t->question != NULL)
+		rpc_call_cancel(t->question);
+	t->question = NULL;
 	if (t->stat != NULL)
 		atomic_store(&t->stat->is_cancelled, true);
 	if (t->stream != NULL)

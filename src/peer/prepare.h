@@ -14,9 +14,16 @@ struct task_caller;
 
 /* The store knows length and pieces from before, and the last attempt did not fail: nothing need be asked. Sets up the task's tables. */
 bool prepare_is_known(struct task *t);
-/* Asks the origin on behalf of c; ends in task_prepared. */
+/* Asks the origin on behalf of c, or for persistent kinds the scheduler; ends in task_prepared. */
 void prepare_start(struct task *t, struct task_caller *c);
 void prepare_cancel(struct task *t);
+
+/* ---- within: prepare_cluster.c ---- */
+
+void prepare_ask_scheduler(struct task *t);
+void prepare_ask_origin(struct task *t, struct task_caller *c);
+/* The task's tables, from length and piece length in the store. */
+int prepare_set_up(struct task *t, struct err *e);
 
 /* In task.c. */
 void task_prepared(struct task *t, const struct err *err, const struct origin_error *origin);

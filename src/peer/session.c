@@ -286,6 +286,19 @@ transfer_is_done(struct fetch_job *job)
 		session_kick(s);
 }
 
+static uint8_t
+request_tag(enum store_kind kind)
+{
+	switch (kind) {
+	case STORE_PERSISTENT:
+		return VORTEX_DOWNLOAD_PERSISTENT_PIECE;
+	case STORE_PERSISTENT_CACHE:
+		return VORTEX_DOWNLOAD_PERSISTENT_CACHE_PIECE;
+	default:
+		return VORTEX_DOWNLOAD_PIECE;
+	}
+}
+
 static int
 start_transfer(struct session *s, struct parent *p, uint32_t n)
 {
@@ -308,7 +321,7 @@ start_transfer(struct session *s, struct parent *p, uint32_t n)
 	job->sink.limits[1] = s->download.is_prefetch ? &g->prefetch : NULL;
 	job->parent = p->pieces;
 	memcpy(job->task_id, s->task->id, TASK_ID_SIZE);
-	job->tag = VORTEX_DOWNLOAD_PIECE;
+	job->tag = request_tag(s->task->store->kind);
 	job->number = n;
 	job->header_ms = header_ms < HEADER_MAX_MS ? header_ms : HEADER_MAX_MS;
 	job->body_ms = g->o.config->storage.write_piece_timeout_ms;
@@ -587,7 +600,7 @@ register_now(struct session *s)
 	struct rpc_channel *ch = cluster_scheduler(g->o.cluster, slice_str(s->task->id), s->registers > 0, &s->failure);
 	struct announce_opts o = {
 		.loop = g->o.loop, .host_id = cluster_host(g->o.cluster)->id, .task_id = s->task->id, .peer_id = s->peer_id,
-		.answer_ms = g->o.config->scheduler.schedule_timeout_ms,
+		.answer_ms = g->o.config->scheduler.schedule_timeout_ms, .kind = s->task->store->kind, .is_persistent = s->is_persistent,
 	};
 
 	if (ch == NULL && s->registers > 0)
@@ -605,6 +618,19 @@ register_now(struct session *s)
 
 /* ---- the source ---- */
 
+static const char *
+no_source_text(enum store_kind kind)
+{
+	switch (kind) {
+	case STORE_PERSISTENT:
+		return "unknown not all persistent pieces are downloaded with scheduler";
+	case STORE_PERSISTENT_CACHE:
+		return "unknown not all persistent cache pieces are downloaded with scheduler";
+	default:
+		return "unknown download failed: back-to-source is disabled";
+	}
+}
+
 static void
 go_direct(struct session *s)
 {
@@ -612,7 +638,7 @@ go_direct(struct session *s)
 
 	loop_timer_clear(loop_of(s), &s->stall);
 	if (!session_may_use_source(s)) {
-		err_set(&err, ERR_INTERNAL, "unknown download failed: back-to-source is disabled: %s",
+		err_set(&err, ERR_INTERNAL, "%s: %s", no_source_text(s->task->store->kind),
 		    s->failure.code != 0 ? s->failure.text : "no parent has all pieces");
 		fail(s, &err, NULL);
 		return;
@@ -723,7 +749,7 @@ session_kick(struct session *s)
 static bool
 is_small(const struct session *s, const struct task_caller *c)
 {
-	return s->download.scheduling_policy != COMMON_SCHEDULING_POLICY_ALWAYS && !s->download.disable_back_to_source &&
+	return s->task->store->kind == STORE_STANDARD && s->download.scheduling_policy != COMMON_SCHEDULING_POLICY_ALWAYS && !s->download.disable_back_to_source &&
 	    (s->task->store->content_length <= SESSION_SMALL_BYTES || (c->has_range && c->range.length <= SESSION_SMALL_BYTES));
 }
 
@@ -761,6 +787,7 @@ session_new(struct task *t, struct task_caller *c)
 	s->task = t;
 	s->phase = SESSION_REGISTERING;
 	s->asker = c->asker;
+	s->is_persistent = c->is_persistent;
 	memcpy(s->peer_id, c->peer_id, PEER_ID_SIZE);
 	arena_init(&s->arena, DOWNLOAD_BYTES);
 	list_init(&s->source_jobs);

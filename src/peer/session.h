@@ -53,6 +53,7 @@ struct session {
 	enum session_phase phase;
 	enum task_asker asker;
 	bool goes_direct, has_begun;
+	bool is_persistent;             /* as its first caller asked */
 	char peer_id[PEER_ID_SIZE];
 	struct arena arena;
 	struct common_download download;        /* as it goes to the scheduler */

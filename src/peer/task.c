@@ -29,10 +29,27 @@ engine_of(const struct task_caller *c)
 
 /* ---- life ---- */
 
-static struct task *
-task_find(struct engine *g, struct slice id)
+/* "<kind><id>"; kinds may share an id. */
+static void
+key_make(char out[TASK_ID_SIZE + 1], enum store_kind kind, const char *id)
 {
-	return map_get(&g->tasks, id);
+	out[0] = (char)('0' + (int)kind);
+	memcpy(out + 1, id, TASK_ID_SIZE);
+}
+
+static struct task *
+task_find(struct engine *g, enum store_kind kind, const char *id)
+{
+	char key[TASK_ID_SIZE + 1];
+
+	key_make(key, kind, id);
+	return map_get(&g->tasks, slice_make(key, TASK_ID_SIZE));
+}
+
+static void
+task_forget(struct task *t)
+{
+	map_del(&t->engine->tasks, slice_make(t->key, TASK_ID_SIZE));
 }
 
 static struct task *
@@ -49,7 +66,8 @@ task_new(struct engine *g, const char *id, struct store_task *store)
 	list_init(&t->watchers);
 	list_init(&t->over);
 	list_init(&t->settle.link);
-	map_put(&g->tasks, slice_make(t->id, TASK_ID_LENGTH), t);
+	key_make(t->key, store->kind, id);
+	map_put(&g->tasks, slice_make(t->key, TASK_ID_SIZE), t);
 	return t;
 }
 
@@ -59,10 +77,10 @@ task_free_if_idle(struct loop_later *later)
 	struct task *t = CONTAINER_OF(later, struct task, settle);
 
 	if (!list_is_empty(&t->callers) || !list_is_empty(&t->sessions) || !list_is_empty(&t->over) || !list_is_empty(&t->watchers) ||
-	    t->stat != NULL || t->stream != NULL)
+	    t->stat != NULL || t->question != NULL || t->stream != NULL)
 		return;
 	if (!t->is_deleted)
-		map_del(&t->engine->tasks, slice_make(t->id, TASK_ID_LENGTH));
+		task_forget(t);
 	store_task_release(t->store);
 	origin_target_unref(t->target);
 	free(t->in_flight);
@@ -129,7 +147,7 @@ count_end(struct task_caller *c, bool is_good)
 		return;
 	}
 	m->download_finished++;
-	stats_observe(&m->download_duration[stats_size_level(c->has_range ? c->range.length : c->task->store->content_length)],
+	stats_observe(&m->download_duration[c->task->store->kind][stats_size_level(c->has_range ? c->range.length : c->task->store->content_length)],
 	    (clock_wall_ns() - c->asked_at) / 1000000);
 }
 
@@ -252,7 +270,9 @@ caller_run(struct task_caller *c)
 	struct err err = {0};
 
 	store_task_touch(t->store, clock_wall_ns());
-	c->series = stats_labels_get(&t->engine->labels, c->download.tag, c->download.application, c->download.priority);
+	if (c->is_persistent)
+		store_task_set_persistent(t->store, true);
+	c->series = stats_labels_get(&t->engine->labels[t->store->kind], c->download.tag, c->download.application, c->download.priority);
 	c->series->started++;
 	c->series->running++;
 	if (caller_find_range(c, &err) < 0 ||
@@ -262,7 +282,7 @@ caller_run(struct task_caller *c)
 		return;
 	}
 	c->was_finished = t->store->finished_at != 0;
-	if (c->asker == TASK_FOR_SCHEDULER && c->was_finished && t->engine->o.cluster != NULL) {
+	if (t->store->kind == STORE_STANDARD && c->asker == TASK_FOR_SCHEDULER && c->was_finished && t->engine->o.cluster != NULL) {
 		c->metadata = session_announce_metadata(t->engine, c, caller_on_metadata, c, &err);
 		if (c->metadata == NULL)
 			caller_end(c, &err, NULL);
@@ -349,6 +369,40 @@ check_request(struct engine *g, const struct common_download *d, struct err *e)
 	return output_check_digest(d, e);
 }
 
+static int
+find_id(const struct task_request *r, char id[TASK_ID_SIZE], struct err *e)
+{
+	const struct common_object_storage *at = r->download->object_storage;
+
+	switch (r->kind) {
+	case STORE_PERSISTENT:
+		if (at == NULL)
+			return err_set(e, ERR_INVALID_ARGUMENT, "missing object storage");
+		if (at->region.p == NULL)
+			return err_set(e, ERR_INVALID_ARGUMENT, "missing object storage region");
+		if (at->endpoint.p == NULL)
+			return err_set(e, ERR_INVALID_ARGUMENT, "missing object storage endpoint");
+		task_id_persistent(r->download->url, at->region, at->endpoint, id);
+		return 0;
+	case STORE_PERSISTENT_CACHE:
+		if (!task_id_is_valid(r->task_id))
+			return err_set(e, ERR_INVALID_ARGUMENT, "invalid task id: 64 lower-case hexadecimal digits are expected");
+		memcpy(id, r->task_id.p, TASK_ID_LENGTH);
+		id[TASK_ID_LENGTH] = '\0';
+		return 0;
+	default:
+		return task_id_standard(r->download, id, e);
+	}
+}
+
+/* What no request can change: content of a cache task is in peers alone, and replicas are taken from peers. */
+static void
+set_rules(struct task_caller *c, enum store_kind kind)
+{
+	if (kind == STORE_PERSISTENT_CACHE || (kind == STORE_PERSISTENT && c->asker == TASK_FOR_SCHEDULER))
+		c->download.disable_back_to_source = true;
+}
+
 struct task_caller *
 task_request(struct engine *g, const struct task_request *r, const struct task_caller_events *ev, void *ctx, struct err *e)
 {
@@ -357,15 +411,15 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	struct task_caller *c;
 	struct task *t;
 
-	if (check_request(g, r->download, e) < 0 || task_id_standard(r->download, id, e) < 0)
+	if (check_request(g, r->download, e) < 0 || find_id(r, id, e) < 0)
 		return NULL;
-	t = task_find(g, slice_make(id, TASK_ID_LENGTH));
+	t = task_find(g, r->kind, id);
 	if (t == NULL) {
 		if (g->tasks.count >= ENGINE_TASKS_MAX) {
 			err_set(e, ERR_RESOURCE_EXHAUSTED, "more than %d tasks at once", ENGINE_TASKS_MAX);
 			return NULL;
 		}
-		store = store_task_begin(g->o.store, STORE_STANDARD, id, clock_wall_ns(), e);
+		store = store_task_begin(g->o.store, r->kind, id, clock_wall_ns(), e);
 		if (store == NULL)
 			return NULL;
 		t = task_new(g, id, store);
@@ -384,6 +438,8 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	}
 	c->task = t;
 	c->asker = r->asker;
+	c->is_persistent = r->is_persistent;
+	set_rules(c, r->kind);
 	c->has_owner = r->has_owner;
 	c->uid = r->uid;
 	c->gid = r->gid;
@@ -553,7 +609,7 @@ task_prepared(struct task *t, const struct err *err, const struct origin_error *
 /* ---- watchers ---- */
 
 int
-task_watch(struct engine *g, struct slice task_id, struct task_watch *w, struct err *e)
+task_watch(struct engine *g, enum store_kind kind, struct slice task_id, struct task_watch *w, struct err *e)
 {
 	struct task *t;
 	struct store_task *store;
@@ -561,11 +617,11 @@ task_watch(struct engine *g, struct slice task_id, struct task_watch *w, struct 
 
 	if (!task_id_is_valid(task_id))
 		return err_set(e, ERR_INVALID_ARGUMENT, "invalid task id");
-	t = task_find(g, task_id);
+	memcpy(id, task_id.p, TASK_ID_LENGTH);
+	id[TASK_ID_LENGTH] = '\0';
+	t = task_find(g, kind, id);
 	if (t == NULL) {
-		memcpy(id, task_id.p, TASK_ID_LENGTH);
-		id[TASK_ID_LENGTH] = '\0';
-		store = store_task_find(g->o.store, STORE_STANDARD, id);
+		store = store_task_find(g->o.store, kind, id);
 		if (store == NULL)
 			return err_set(e, ERR_NOT_FOUND, "task %s not found", id);
 		t = task_new(g, id, store);
@@ -629,7 +685,7 @@ task_stop(struct task *t)
 void
 engine_task_deleted(struct engine *g, struct store_task *store, enum store_reason reason)
 {
-	struct task *t = store->kind == STORE_STANDARD ? task_find(g, slice_str(store->id)) : NULL;
+	struct task *t = strlen(store->id) == TASK_ID_LENGTH ? task_find(g, store->kind, store->id) : NULL;
 	struct err err;
 
 	(void)reason;
@@ -637,6 +693,6 @@ engine_task_deleted(struct engine *g, struct store_task *store, enum store_reaso
 		return;
 	err_set(&err, ERR_NOT_FOUND, "task %s not found", t->id);
 	t->is_deleted = true;
-	map_del(&g->tasks, slice_make(t->id, TASK_ID_LENGTH));
+	task_forget(t);
 	stop_all(t, &err);
 }

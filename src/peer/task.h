@@ -26,6 +26,7 @@ struct origin_job;
 struct origin_stat;
 struct origin_target;
 struct output_job;
+struct rpc_call;
 struct session;
 struct session_metadata;
 struct stats_series;
@@ -68,8 +69,15 @@ struct task_caller_events {
 	void (*on_end)(void *ctx, const struct task_end *end);
 };
 
+/*
+ * A persistent task is named by url, region and endpoint; a persistent cache task by its id: it lives in peers alone, and the scheduler
+ * tells its length.
+ */
 struct task_request {
 	const struct common_download *download; /* copied; as received, unknown fields included */
+	enum store_kind kind;
+	struct slice task_id;           /* of a persistent cache task */
+	bool is_persistent;             /* a replica is wanted here that only its ttl ends; not for standard tasks */
 	enum task_asker asker;
 	bool has_owner;                 /* of an output file */
 	uid_t uid;
@@ -86,6 +94,7 @@ struct task_caller {
 	char peer_id[PEER_ID_SIZE];
 	const struct task_caller_events *events;
 	void *ctx;
+	bool is_persistent;
 	bool has_owner;
 	uid_t uid;
 	gid_t gid;
@@ -123,7 +132,7 @@ struct task_watch {
 };
 
 /* -1 when there is no such task here (NOT_FOUND "task <id> not found"). is_active says whether a download is under way. */
-int task_watch(struct engine *g, struct slice task_id, struct task_watch *w, struct err *e);
+int task_watch(struct engine *g, enum store_kind kind, struct slice task_id, struct task_watch *w, struct err *e);
 void task_unwatch(struct task_watch *w);
 bool task_is_active(const struct task *t);
 
@@ -134,6 +143,7 @@ enum task_phase { TASK_NEW, TASK_PREPARING, TASK_READY };
 struct task {
 	struct engine *engine;
 	char id[TASK_ID_SIZE];
+	char key[TASK_ID_SIZE + 1];     /* in engine->tasks: kind and id */
 	struct store_task *store;
 	enum task_phase phase;
 	bool is_deleted;
@@ -145,6 +155,7 @@ struct task {
 	size_t caller_count;
 	struct origin_target *target;   /* of the request that prepares it */
 	struct origin_stat *stat;
+	struct rpc_call *question;      /* to the scheduler, what it knows of the task */
 	struct origin_job *stream;      /* the whole content of unknown length on its way */
 	struct loop_later settle;
 };

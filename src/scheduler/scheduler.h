@@ -67,6 +67,7 @@ struct scheduler_options {
 	uint64_t memory_limit;                  /* 2 GiB estimated; past it new peers get RESOURCE_EXHAUSTED */
 	uint64_t cluster_id;                    /* 1: scheduler_cluster_id in ListHosts */
 	const char *snapshot_path;              /* file of the host table for a quick restart; NULL: none */
+	const char *journal_path;               /* file of persistent tasks and their replicas; NULL: they end with the process */
 	const struct scheduler_application *applications;
 	size_t n_applications;
 	struct tls_config *peer_tls;        /* for calls to seeds and peers; NULL: plaintext; must outlive the scheduler */
@@ -120,6 +121,7 @@ struct scheduler_metrics {
 	/* gauges */
 	uint64_t concurrent_schedule;                                   /* open AnnouncePeer streams */
 	uint64_t hosts, seeds, tasks, waiters, edges;
+	uint64_t persistent_tasks;
 	uint64_t peers[SCHEDULER_PEER_STATES];
 	uint64_t memory_estimate;                                       /* bytes of the state */
 };

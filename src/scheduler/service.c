@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "proto/scheduler.h"
+#include "scheduler/persist.h"
 #include "scheduler/service.h"
 #include "wire/pb.h"
 
@@ -118,6 +119,7 @@ scheduler_new(struct loop *loop, const struct scheduler_options *o, struct err *
 		s->snapshot_path = xstrdup(o->snapshot_path);
 		snapshot_load(s, s->snapshot_path);
 	}
+	s->persist = persist_new(s, o->journal_path);
 	arm(s, 1000);
 	return s;
 }
@@ -143,6 +145,7 @@ scheduler_serve(struct scheduler *s, struct rpc_server *server)
 	m->on_half_close = service_peer_half_closed;
 	m->on_cancel = service_peer_cancelled;
 	service_add_methods(s);
+	persist_add_methods(s);
 	rpc_server_add(server, s->methods, s->n_methods, s);
 }
 
@@ -164,6 +167,7 @@ scheduler_free(struct scheduler *s)
 	loop_timer_clear(s->loop, &s->timer);
 	if (s->later.link.next)
 		loop_defer_clear(&s->later);
+	persist_free(s->persist);
 	service_call_free(s);
 	sched_core_free(&s->core);
 	LIST_EACH(it, next, &s->streams)
@@ -180,4 +184,5 @@ scheduler_metrics(const struct scheduler *s, struct scheduler_metrics *out)
 {
 	*out = s->core.metrics;
 	sched_core_gauges(&s->core, out);
+	out->persistent_tasks = persist_task_count(s->persist);
 }

@@ -14,6 +14,7 @@
 #include "scheduler/scheduler.h"
 
 struct common_host;
+struct persist;
 struct pb_method;
 struct rpc_call;
 struct rpc_channel;
@@ -50,6 +51,7 @@ struct scheduler {
 	struct buf out;
 	struct tls_config *peer_tls;
 	bool is_draining;
+	struct persist *persist;        /* tasks of the persistent kinds */
 };
 
 /* The time, for the core; before every call into it. */

@@ -13,6 +13,7 @@
 #include "proto/google.h"
 #include "proto/health.h"
 #include "proto/scheduler.h"
+#include "scheduler/persist.h"
 #include "scheduler/service.h"
 #include "scheduler/validate.h"
 #include "wire/pb.h"
@@ -130,6 +131,7 @@ announce_host(struct rpc_stream *rpc, void *ctx, const void *request)
 		rpc_stream_fail(rpc, &e);
 	} else {
 		reply_empty(rpc);
+		persist_host_seen(s->persist, sched_host_find(&s->core.res, m->host->id));
 	}
 	service_after(s);
 }
@@ -152,6 +154,7 @@ delete_host(struct rpc_stream *rpc, void *ctx, const void *request)
 	} else {
 		log_info("host leaves host=%s", h->id);
 		sched_delete_host(&s->core, h);
+		persist_host_left(s->persist, m->host_id);
 		reply_empty(rpc);
 	}
 	service_after(s);

@@ -237,6 +237,7 @@ add_methods(struct daemon *d)
 	rpc_server_add(d->parts.download_rpc, d->download_methods, 1, &d->local);
 	local_serve(&d->about_tasks, d->parts.download_rpc, d->parts.upload_rpc);
 	entries_serve(&d->entries, d->parts.download_rpc, d->parts.upload_rpc);
+	persistent_serve(&d->persistent, &d->sync, d->parts.download_rpc, d->parts.upload_rpc);
 }
 
 static int
@@ -245,7 +246,7 @@ start_scheduler(struct daemon *d, struct err *e)
 	const struct config *c = d->parts.config;
 	struct scheduler_options o;
 	struct addr a, bound;
-	char *snapshot;
+	char *snapshot, *journal;
 
 	if (!c->x.scheduler.enable)
 		return 0;
@@ -255,8 +256,11 @@ start_scheduler(struct daemon *d, struct err *e)
 	/* Beside the store, which leaves files of other names alone: a restart knows the hosts at once. */
 	snapshot = xasprintf("%s/scheduler-hosts", c->storage.dir);
 	o.snapshot_path = snapshot;
+	journal = xasprintf("%s/scheduler-persistent", c->storage.dir);
+	o.journal_path = journal;
 	d->parts.scheduler = scheduler_new(d->parts.loop, &o, e);
 	free(snapshot);
+	free(journal);
 	if (d->parts.scheduler == NULL)
 		return -1;
 	d->scheduler_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
@@ -348,6 +352,13 @@ set_services(struct daemon *d, const struct addr *pieces)
 	d->about_tasks.store = d->parts.store;
 	d->about_tasks.cluster = d->parts.cluster;
 	d->about_tasks.host_id = d->host_id;
+	d->persistent.engine = d->parts.engine;
+	d->persistent.store = d->parts.store;
+	d->persistent.cluster = d->parts.cluster;
+	d->persistent.host_id = d->host_id;
+	d->persistent.local = &d->local;
+	d->persistent.remote = &d->remote;
+	d->persistent.counts = &d->about_tasks.counts;
 	d->entries.engine = d->parts.engine;
 	d->entries.counts = &d->about_tasks.counts;
 }

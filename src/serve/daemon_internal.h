@@ -19,6 +19,7 @@
 #include "serve/health.h"
 #include "serve/local.h"
 #include "serve/metrics_backend.h"
+#include "serve/persistent.h"
 #include "serve/sync.h"
 #include "serve/turn.h"
 
@@ -40,6 +41,7 @@ struct daemon {
 	struct turn_service turns;
 	struct local_service about_tasks;
 	struct entries_service entries;
+	struct persistent_service persistent;
 	struct metrics_backend backend;
 	struct rpc_method download_methods[1], upload_methods[3];
 	struct tls_config *upload_tls, *parent_tls, *scheduler_tls;

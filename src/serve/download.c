@@ -26,6 +26,7 @@ struct download {
 	const struct download_service *service;
 	struct rpc_stream *stream;      /* NULL once the client is gone */
 	struct task_caller *caller;     /* NULL once the task is over */
+	enum store_kind kind;
 	char task_id[TASK_ID_SIZE];
 	char peer_id[PEER_ID_SIZE];
 
@@ -62,6 +63,15 @@ send_message(struct download *d, struct dfdaemon_download_task_response *r)
 	r->peer_id = slice_str(d->peer_id);
 	if (d->stream != NULL && rpc_stream_send(d->stream, &dfdaemon_download_task_response_desc, r, &e) < 0)
 		log_warn("client of a download does not read task=%s error=\"%s\"", d->task_id, e.text);
+}
+
+/* Answers of all kinds have the same fields; those of persistent kinds tell the length alone. */
+static void
+send_length(struct download *d, const struct task_started *s)
+{
+	struct dfdaemon_download_task_started_response r = {.content_length = s->store->content_length};
+
+	send_message(d, &(struct dfdaemon_download_task_response){.response_case = 4, .download_task_started_response = &r});
 }
 
 static void
@@ -364,7 +374,7 @@ start_prefetch(struct download *d, const struct common_download *request, struct
 	p->store = store;
 	store_task_use(store);
 	store_task_set_prefetched(store, clock_wall_ns());
-	p->series = stats_labels_get(&g->labels, request->tag, request->application, request->priority);
+	p->series = stats_labels_get(&g->labels[STORE_STANDARD], request->tag, request->application, request->priority);
 	g->metrics.prefetch_started++;
 	p->series->prefetch_started++;
 	if (task_request(g, &(struct task_request){.download = &copy, .asker = TASK_FOR_PREFETCH}, &events, p, &e) == NULL)
@@ -381,7 +391,10 @@ on_started(void *ctx, const struct task_started *s)
 
 	memcpy(d->task_id, d->caller->task->id, TASK_ID_SIZE);
 	snprintf(d->peer_id, sizeof d->peer_id, "%s", s->peer_id);
-	send_started(d, s);
+	if (d->kind == STORE_STANDARD)
+		send_started(d, s);
+	else
+		send_length(d, s);
 	if (d->with_content && !s->span.is_empty) {
 		struct err e;
 
@@ -465,53 +478,70 @@ on_end(void *ctx, const struct task_end *end)
 
 /* ---- the stream's events ---- */
 
+static int
+check_path(const struct download_service *service, const struct common_download *d, struct err *e)
+{
+	if (!service->is_local && d->output_path.n > 0)
+		return err_set(e, ERR_PERMISSION_DENIED, "output path is not allowed on the upload server");
+	return 0;
+}
+
 void
-download_on_request(struct rpc_stream *s, void *ctx, const void *request)
+download_begin(struct rpc_stream *s, const struct download_service *service, struct task_request *ask)
 {
 	static const struct task_caller_events events = {.on_started = on_started, .on_piece = on_piece, .on_end = on_end};
-	const struct dfdaemon_download_task_request *r = request;
-	const struct download_service *service = ctx;
-	struct task_request ask = {.download = r->download, .asker = service->is_local ? TASK_FOR_USER : TASK_FOR_SCHEDULER};
 	char url[URL_REDACTED_MAX];
 	struct peercred cred;
 	struct download *d;
 	struct err e = {0};
 
-	if (r->download == NULL) {
-		err_set(&e, ERR_INVALID_ARGUMENT, "missing download");
-		goto fail;
-	}
-	if (r->download->is_prefetch)
-		ask.asker = TASK_FOR_PREFETCH;
-	if (service->is_local && service->cluster != NULL && cluster_check_download(service->cluster, r->download, &e) < 0) {
-		service->engine->metrics.download_blocked++;
-		goto fail;
-	}
-	if (!service->is_local && r->download->output_path.n > 0) {
-		err_set(&e, ERR_PERMISSION_DENIED, "output path is not allowed on the upload server");
-		goto fail;
+	if (check_path(service, ask->download, &e) < 0) {
+		rpc_stream_fail(s, &e);
+		return;
 	}
 	if (rpc_stream_peercred(s, &cred)) {
-		ask.has_owner = true;
-		ask.uid = cred.uid;
-		ask.gid = cred.gid;
+		ask->has_owner = true;
+		ask->uid = cred.uid;
+		ask->gid = cred.gid;
 	}
 	d = xcalloc(1, sizeof *d);
 	d->service = service;
 	d->stream = s;
-	d->with_content = r->download->need_piece_content;
-	d->caller = task_request(service->engine, &ask, &events, d, &e);
+	d->kind = ask->kind;
+	d->with_content = ask->download->need_piece_content;
+	d->caller = task_request(service->engine, ask, &events, d, &e);
 	if (d->caller == NULL) {
 		download_free(d);
-		goto fail;
+		rpc_stream_fail(s, &e);
+		return;
 	}
-	log_info("download asked for task=%s url=\"%s\" by=%s", d->caller->task->id, url_redact_text(r->download->url, url),
+	log_info("download asked for task=%s url=\"%s\" by=%s", d->caller->task->id, url_redact_text(ask->download->url, url),
 	    service->is_local ? "user" : "scheduler");
 	rpc_stream_set_user(s, d);
 	rpc_stream_send_headers(s);
-	return;
-fail:
-	rpc_stream_fail(s, &e);
+}
+
+void
+download_on_request(struct rpc_stream *s, void *ctx, const void *request)
+{
+	const struct dfdaemon_download_task_request *r = request;
+	const struct download_service *service = ctx;
+	struct task_request ask = {.download = r->download, .asker = service->is_local ? TASK_FOR_USER : TASK_FOR_SCHEDULER};
+	struct err e = {0};
+
+	if (r->download == NULL) {
+		err_set(&e, ERR_INVALID_ARGUMENT, "missing download");
+		rpc_stream_fail(s, &e);
+		return;
+	}
+	if (r->download->is_prefetch)
+		ask.asker = TASK_FOR_PREFETCH;
+	if (service->is_local && service->cluster != NULL && cluster_check_download(service->cluster, r->download, &e) < 0) {
+		service->engine->metrics.download_blocked[STORE_STANDARD]++;
+		rpc_stream_fail(s, &e);
+		return;
+	}
+	download_begin(s, service, &ask);
 }
 
 void

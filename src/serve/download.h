@@ -9,6 +9,7 @@
 
 struct cluster;
 struct engine;
+struct task_request;
 
 /* The ctx of the handlers. */
 struct download_service {
@@ -20,6 +21,8 @@ struct download_service {
 
 /* For a table entry of DownloadTask, with a struct download_service as ctx. */
 void download_on_request(struct rpc_stream *s, void *ctx, const void *request);
+/* Answers the stream of a download of any kind; fills in who asks. For entries of the persistent kinds, with the two below. */
+void download_begin(struct rpc_stream *s, const struct download_service *service, struct task_request *ask);
 void download_on_drain(struct rpc_stream *s, void *ctx);
 void download_on_cancel(struct rpc_stream *s, void *ctx, const struct err *why);
 

@@ -25,7 +25,7 @@ struct entries {
 static void
 refuse(struct entries_service *v, struct rpc_stream *s, const struct err *e)
 {
-	v->counts->failures[LOCAL_LIST_TASK_ENTRIES]++;
+	v->counts->failures[STORE_STANDARD][LOCAL_LIST_TASK_ENTRIES]++;
 	rpc_stream_fail(s, e);
 }
 
@@ -104,7 +104,7 @@ on_request(struct rpc_stream *s, void *ctx, const void *request)
 	char url[URL_REDACTED_MAX];
 	struct err e;
 
-	v->counts->calls[LOCAL_LIST_TASK_ENTRIES]++;
+	v->counts->calls[STORE_STANDARD][LOCAL_LIST_TASK_ENTRIES]++;
 	if (v->engine->is_draining) {
 		err_set(&e, ERR_UNAVAILABLE, "the daemon is stopping");
 		goto refuse;

@@ -14,6 +14,7 @@
 #include "proto/common.h"
 #include "proto/dfdaemon.h"
 #include "proto/scheduler.h"
+#include "serve/listing.h"
 
 static int
 take_id(struct slice from, char id[STORE_ID_MAX + 1], struct err *e)
@@ -30,7 +31,7 @@ take_id(struct slice from, char id[STORE_ID_MAX + 1], struct err *e)
 static void
 refuse(struct local_service *l, enum local_rpc rpc, struct rpc_stream *s, const struct err *e)
 {
-	l->counts.failures[rpc]++;
+	l->counts.failures[STORE_STANDARD][rpc]++;
 	rpc_stream_fail(s, e);
 }
 
@@ -99,7 +100,7 @@ stat_local_on_request(struct rpc_stream *s, void *ctx, const void *request)
 	char id[STORE_ID_MAX + 1];
 	struct err e;
 
-	l->counts.calls[LOCAL_STAT_LOCAL_TASK]++;
+	l->counts.calls[STORE_STANDARD][LOCAL_STAT_LOCAL_TASK]++;
 	if (take_id(r->task_id, id, &e) < 0) {
 		refuse(l, LOCAL_STAT_LOCAL_TASK, s, &e);
 		return;
@@ -116,39 +117,12 @@ stat_local_on_request(struct rpc_stream *s, void *ctx, const void *request)
 	free(answer.response_header);
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* All ids in order; the caller frees them and the array. */
-static char **
-collect_ids(struct store *store, size_t *count)
-{
-	struct store_task *t;
-	char **ids = NULL;
-	size_t at = 0, cap = 0, n = 0;
-
-	while ((t = store_task_next(store, STORE_STANDARD, &at)) != NULL) {
-		if (n == cap) {
-			cap = cap > 0 ? 2 * cap : 64;
-			ids = xrealloc(ids, cap * sizeof *ids);
-		}
-		ids[n++] = xstrdup(t->id);
-	}
-	if (n > 0)
-		qsort(ids, n, sizeof *ids, compare_ids);
-	*count = n;
-	return ids;
-}
-
 /* The list as bytes: one repeated field, so that it can be put together task by task. */
 static int
 write_list(struct store *store, struct buf *out, struct err *e)
 {
 	size_t n;
-	char **ids = collect_ids(store, &n);
+	char **ids = listing_ids(store, STORE_STANDARD, &n);
 	int rc = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -170,58 +144,18 @@ write_list(struct store *store, struct buf *out, struct err *e)
 	return rc;
 }
 
-struct listing {
-	struct buf bytes;
-};
-
-static void
-listing_free(struct listing *g)
-{
-	buf_free(&g->bytes);
-	free(g);
-}
-
-static void
-list_on_drain(struct rpc_stream *s, void *ctx)
-{
-	struct listing *g = rpc_stream_user(s);
-
-	(void)ctx;
-	if (g->bytes.len > 0)
-		buf_consume(&g->bytes, rpc_stream_send_part(s, buf_data(&g->bytes), g->bytes.len));
-	if (g->bytes.len > 0)
-		return;
-	listing_free(g);
-	rpc_stream_end(s, ERR_OK, NULL, (struct slice){0});
-}
-
-static void
-list_on_cancel(struct rpc_stream *s, void *ctx, const struct err *why)
-{
-	struct listing *g = rpc_stream_user(s);
-
-	(void)ctx;
-	(void)why;
-	if (g != NULL)
-		listing_free(g);
-}
-
 static void
 list_on_request(struct rpc_stream *s, void *ctx, const void *request)
 {
 	struct local_service *l = ctx;
-	struct listing *g = xcalloc(1, sizeof *g);
+	struct buf bytes = BUF_INIT;
 	struct err e;
 
 	(void)request;
-	l->counts.calls[LOCAL_LIST_LOCAL_TASKS]++;
-	if (write_list(l->store, &g->bytes, &e) < 0 || rpc_stream_send_begin(s, (uint32_t)g->bytes.len, &e) < 0) {
-		listing_free(g);
+	l->counts.calls[STORE_STANDARD][LOCAL_LIST_LOCAL_TASKS]++;
+	if (write_list(l->store, &bytes, &e) < 0 || listing_send(s, &bytes, &e) < 0)
 		refuse(l, LOCAL_LIST_LOCAL_TASKS, s, &e);
-		return;
-	}
-	rpc_stream_set_user(s, g);
-	list_on_drain(s, ctx);
+	buf_free(&bytes);
 }
 
 /* ---- asking the scheduler of a task ---- */
@@ -275,7 +209,7 @@ ask_new(struct local_service *l, enum local_rpc rpc, struct rpc_stream *s, struc
 	struct ask *a = xcalloc(1, sizeof *a);
 	struct err e;
 
-	l->counts.calls[rpc]++;
+	l->counts.calls[STORE_STANDARD][rpc]++;
 	a->service = l;
 	a->stream = s;
 	a->rpc = rpc;
@@ -512,7 +446,7 @@ delete_host_on_request(struct rpc_stream *s, void *ctx, const void *request)
 	size_t at = 0;
 
 	(void)request;
-	l->counts.calls[LOCAL_DELETE_HOST]++;
+	l->counts.calls[STORE_STANDARD][LOCAL_DELETE_HOST]++;
 	g->service = l;
 	g->stream = s;
 	list_init(&g->legs);
@@ -539,8 +473,8 @@ local_serve(struct local_service *l, struct rpc_server *download, struct rpc_ser
 	l->download_methods[1] = (struct rpc_method){
 		.method = &d[DFDAEMON_DFDAEMON_DOWNLOAD_STAT_LOCAL_TASK_AT], .on_message = stat_local_on_request};
 	l->download_methods[2] = (struct rpc_method){
-		.method = &d[DFDAEMON_DFDAEMON_DOWNLOAD_LIST_LOCAL_TASKS_AT], .on_message = list_on_request, .on_drain = list_on_drain,
-		.on_cancel = list_on_cancel};
+		.method = &d[DFDAEMON_DFDAEMON_DOWNLOAD_LIST_LOCAL_TASKS_AT], .on_message = list_on_request, .on_drain = listing_on_drain,
+		.on_cancel = listing_on_cancel};
 	l->download_methods[3] = (struct rpc_method){
 		.method = &d[DFDAEMON_DFDAEMON_DOWNLOAD_DELETE_TASK_AT], .on_message = delete_on_request, .on_cancel = ask_on_cancel};
 	l->download_methods[4] = (struct rpc_method){

@@ -1,7 +1,6 @@
 /*
  * Questions about tasks and orders to delete them, on both gRPC servers (spec: daemon.md 2.5, 2.6, 2.11): what this host has comes from
- * the store, what the cluster knows from the scheduler of the task. The calls of persistent and cache tasks are not served: no such
- * task can be made here, so the server answers UNIMPLEMENTED.
+ * the store, what the cluster knows from the scheduler of the task. Persistent and persistent cache tasks are persistent.h's.
  */
 #ifndef SERVE_LOCAL_H
 #define SERVE_LOCAL_H
@@ -21,18 +20,18 @@ struct cluster;
 
 enum local_rpc {
 	LOCAL_STAT_TASK, LOCAL_STAT_LOCAL_TASK, LOCAL_LIST_LOCAL_TASKS, LOCAL_LIST_TASK_ENTRIES, LOCAL_DELETE_TASK,
-	LOCAL_DELETE_LOCAL_TASK, LOCAL_DELETE_HOST, LOCAL_RPCS,
+	LOCAL_DELETE_LOCAL_TASK, LOCAL_DELETE_HOST, LOCAL_UPLOAD_TASK, LOCAL_UPDATE_TASK, LOCAL_RPCS,
 };
 
 struct local_counts {
-	uint64_t calls[LOCAL_RPCS], failures[LOCAL_RPCS];
+	uint64_t calls[STORE_KINDS][LOCAL_RPCS], failures[STORE_KINDS][LOCAL_RPCS];
 };
 
 struct local_service {
 	struct store *store;
 	struct cluster *cluster;        /* NULL: no schedulers */
 	const char *host_id;
-	struct local_counts counts;     /* of both servers; entries.c adds its own */
+	struct local_counts counts;     /* of both servers; entries.c and persistent.c add their own */
 	struct rpc_method download_methods[6], upload_methods[3];
 };
 

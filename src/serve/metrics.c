@@ -54,14 +54,15 @@ has_any(const struct stats_histogram *h)
 
 /* ---- downloads ---- */
 
-/* One family of downloads by their labels; `at` is where the number lies in a series. */
+/* Types of tasks, as labels. */
+static const char *const type_names[STORE_KINDS] = {"0", "1", "2"};
+
 static void
-by_labels(struct metrics_text *t, const struct stats_labels *l, enum metrics_kind kind, const char *name, const char *help, size_t at)
+samples_of_kind(struct metrics_text *t, const struct stats_labels *l, const char *type, size_t at)
 {
 	const struct stats_pair *p;
 	size_t walk = 0;
 
-	metrics_family(t, kind, name, help, false);
 	while ((p = stats_labels_next(l, &walk)) != NULL) {
 		for (unsigned i = 0; i < STATS_PRIORITIES; i++) {
 			const struct stats_series *s = &p->of[i];
@@ -71,9 +72,18 @@ by_labels(struct metrics_text *t, const struct stats_labels *l, enum metrics_kin
 				continue;
 			snprintf(priority, sizeof priority, "%u", i);
 			metrics_sample(t, *(const uint64_t *)(const void *)((const char *)s + at), (const struct metrics_label[]){
-				{"app", p->application}, {"priority", priority}, {"tag", p->tag}, {"type", "0"}}, 4);
+				{"app", p->application}, {"priority", priority}, {"tag", p->tag}, {"type", type}}, 4);
 		}
 	}
+}
+
+/* One family of downloads by their labels; `at` is where the number lies in a series. */
+static void
+by_labels(struct metrics_text *t, const struct stats_labels *l, enum metrics_kind kind, const char *name, const char *help, size_t at)
+{
+	metrics_family(t, kind, name, help, false);
+	for (unsigned i = 0; i < STORE_KINDS; i++)
+		samples_of_kind(t, &l[i], type_names[i], at);
 }
 
 static void
@@ -81,22 +91,31 @@ downloads(struct metrics_text *t, const struct engine *g)
 {
 	const struct engine_metrics *m = &g->metrics;
 
-	by_labels(t, &g->labels, METRICS_COUNTER, C "download_task_total", "Downloads that were prepared.", offsetof(struct stats_series, started));
-	by_labels(t, &g->labels, METRICS_COUNTER, C "download_task_failure_total", "Downloads that failed.", offsetof(struct stats_series, failed));
-	by_labels(t, &g->labels, METRICS_GAUGE, C "concurrent_download_task_total", "Downloads under way.", offsetof(struct stats_series, running));
-	by_labels(t, &g->labels, METRICS_COUNTER, C "prefetch_task_total", "Prefetches of whole tasks.",
+	by_labels(t, g->labels, METRICS_COUNTER, C "download_task_total", "Downloads that were prepared.", offsetof(struct stats_series, started));
+	by_labels(t, g->labels, METRICS_COUNTER, C "download_task_failure_total", "Downloads that failed.", offsetof(struct stats_series, failed));
+	by_labels(t, g->labels, METRICS_GAUGE, C "concurrent_download_task_total", "Downloads under way.", offsetof(struct stats_series, running));
+	by_labels(t, g->labels, METRICS_COUNTER, C "prefetch_task_total", "Prefetches of whole tasks.",
 	    offsetof(struct stats_series, prefetch_started));
-	by_labels(t, &g->labels, METRICS_COUNTER, C "prefetch_task_failure_total", "Prefetches that failed.",
+	by_labels(t, g->labels, METRICS_COUNTER, C "prefetch_task_failure_total", "Prefetches that failed.",
 	    offsetof(struct stats_series, prefetch_failed));
 	metrics_family(t, METRICS_COUNTER, C "download_task_blocked_total", "Downloads that a block list refused.", true);
-	metrics_sample1(t, m->download_blocked, "type", "0");
+	for (unsigned i = 0; i < STORE_KINDS; i++)
+		if (i == STORE_STANDARD || m->download_blocked[i] > 0)
+			metrics_sample1(t, m->download_blocked[i], "type", type_names[i]);
+	if (m->upload_blocked[STORE_PERSISTENT] + m->upload_blocked[STORE_PERSISTENT_CACHE] > 0) {
+		metrics_family(t, METRICS_COUNTER, C "upload_task_blocked_total", "Uploads that a block list refused.", true);
+		for (unsigned i = STORE_PERSISTENT; i < STORE_KINDS; i++)
+			metrics_sample1(t, m->upload_blocked[i], "type", type_names[i]);
+	}
 	metrics_family(t, METRICS_HISTOGRAM, C "download_task_duration_milliseconds", "Time of successful downloads.", false);
-	for (unsigned i = 0; i < STATS_SIZE_LEVELS; i++) {
+	for (unsigned i = 0; i < STORE_KINDS * STATS_SIZE_LEVELS; i++) {
+		const struct stats_histogram *h = &m->download_duration[i / STATS_SIZE_LEVELS][i % STATS_SIZE_LEVELS];
 		char level[12];
 
-		snprintf(level, sizeof level, "%u", i);
-		if (has_any(&m->download_duration[i]))
-			duration(t, &m->download_duration[i], (const struct metrics_label[]){{"task_size_level", level}, {"task_type", "0"}}, 2);
+		snprintf(level, sizeof level, "%u", i % STATS_SIZE_LEVELS);
+		if (has_any(h))
+			duration(t, h, (const struct metrics_label[]){
+				{"task_size_level", level}, {"task_type", type_names[i / STATS_SIZE_LEVELS]}}, 2);
 	}
 	metrics_family(t, METRICS_COUNTER, C "download_traffic", "Bytes of pieces by where they came from.", false);
 	for (unsigned i = 0; i < COUNT_OF(traffic_names); i++)
@@ -182,6 +201,18 @@ backends(struct metrics_text *t, struct metrics_backend *b)
 	backend_family(t, b, 2);
 }
 
+/* Calls about kinds that have never been asked for are not shown. */
+static void
+samples_of_calls(struct metrics_text *t, const struct local_counts *c, unsigned rpc, bool is_failure, bool has_type)
+{
+	for (unsigned i = 0; i < STORE_KINDS; i++) {
+		const struct metrics_label type = {"type", type_names[i]};
+
+		if (i == STORE_STANDARD ? rpc < LOCAL_UPLOAD_TASK : c->calls[i][rpc] > 0)
+			metrics_sample(t, is_failure ? c->failures[i][rpc] : c->calls[i][rpc], &type, has_type ? 1 : 0);
+	}
+}
+
 #define CALL(total, failure, rpc, has_type) \
 	{C total "_total", C failure "_failure_total", "Calls of " rpc ".", "Calls of " rpc " that failed.", has_type}
 
@@ -199,16 +230,15 @@ calls(struct metrics_text *t, const struct local_counts *c)
 		[LOCAL_DELETE_TASK] = CALL("delete_task", "delete_task", "DeleteTask", true),
 		[LOCAL_DELETE_LOCAL_TASK] = CALL("delete_local_task", "delete_local_task", "DeleteLocalTask", true),
 		[LOCAL_DELETE_HOST] = CALL("delete_host", "delete_host", "DeleteHost", false),
+		[LOCAL_UPLOAD_TASK] = CALL("upload_task", "upload_task", "UploadPersistentCacheTask and its like", true),
+		[LOCAL_UPDATE_TASK] = CALL("update_task", "update_task", "UpdatePersistentCacheTask and its like", true),
 	};
 
 	for (unsigned i = 0; i < LOCAL_RPCS; i++) {
-		const struct metrics_label type = {"type", "0"};
-		size_t n = families[i].has_type ? 1 : 0;
-
 		metrics_family(t, METRICS_COUNTER, families[i].total, families[i].help, false);
-		metrics_sample(t, c->calls[i], &type, n);
+		samples_of_calls(t, c, i, false, families[i].has_type);
 		metrics_family(t, METRICS_COUNTER, families[i].failure, families[i].failure_help, false);
-		metrics_sample(t, c->failures[i], &type, n);
+		samples_of_calls(t, c, i, true, families[i].has_type);
 	}
 }
 
@@ -246,7 +276,6 @@ servers(struct metrics_text *t, const struct daemon_parts *p)
 static void
 disk(struct metrics_text *t, struct store *store)
 {
-	static const char *const kinds[STORE_KINDS] = {"0", "1", "2"};
 	struct store_usage u;
 
 	if (store_usage(store, &u, NULL) < 0)
@@ -257,15 +286,13 @@ disk(struct metrics_text *t, struct store *store)
 	metrics_one(t, METRICS_GAUGE, X "storage_reserved_bytes", "Bytes promised to running downloads.", u.reserved);
 	metrics_family(t, METRICS_GAUGE, X "storage_tasks", "Tasks in storage.", false);
 	for (unsigned i = 0; i < STORE_KINDS; i++)
-		metrics_sample1(t, u.tasks[i], "type", kinds[i]);
+		metrics_sample1(t, u.tasks[i], "type", type_names[i]);
 	metrics_one(t, METRICS_GAUGE, X "storage_jobs", "Storage work on data loops.", store_jobs_running(store));
 }
 
 static void
 bytes_by_kind(struct metrics_text *t, struct store *store)
 {
-	static const char *const kinds[STORE_KINDS] = {"0", "1", "2"};
-
 	metrics_family(t, METRICS_GAUGE, X "storage_bytes", "Bytes of content on disk by kind of task.", false);
 	for (unsigned i = 0; i < STORE_KINDS; i++) {
 		struct store_task *task;
@@ -274,7 +301,7 @@ bytes_by_kind(struct metrics_text *t, struct store *store)
 
 		while ((task = store_task_next(store, (enum store_kind)i, &at)) != NULL)
 			sum += task->disk_bytes;
-		metrics_sample1(t, sum, "type", kinds[i]);
+		metrics_sample1(t, sum, "type", type_names[i]);
 	}
 }
 

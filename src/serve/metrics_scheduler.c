@@ -64,6 +64,7 @@ gauges(struct metrics_text *t, const struct scheduler_metrics *m)
 	metrics_one(t, METRICS_GAUGE, S "hosts", "Hosts that announced themselves.", m->hosts);
 	metrics_one(t, METRICS_GAUGE, S "seeds", "Seed peers among the hosts.", m->seeds);
 	metrics_one(t, METRICS_GAUGE, S "tasks", "Tasks.", m->tasks);
+	metrics_one(t, METRICS_GAUGE, S "persistent_tasks", "Persistent and persistent cache tasks.", m->persistent_tasks);
 	metrics_one(t, METRICS_GAUGE, S "waiters", "Peers that wait for parents.", m->waiters);
 	metrics_one(t, METRICS_GAUGE, S "edges", "Parents given to children.", m->edges);
 	metrics_one(t, METRICS_GAUGE, S "memory_estimate_bytes", "Memory of the state.", m->memory_estimate);

@@ -495,7 +495,7 @@ wait_for_piece(struct piece_server *s, struct piece_request *r)
 
 	r->watch.on_piece = watched_piece;
 	r->watch.on_idle = watched_idle;
-	if (task_watch(s->o.engine, slice_make(r->wanted.task_id, TASK_ID_LENGTH), &r->watch, &e) < 0) {
+	if (task_watch(s->o.engine, r->task->kind, slice_make(r->wanted.task_id, TASK_ID_LENGTH), &r->watch, &e) < 0) {
 		decide_not_found(s, r);
 		return;
 	}
@@ -545,10 +545,8 @@ piece_request_asked(struct loop_msg *msg)
 	store_task_use(r->task);
 	if (store_piece_is_finished(r->task, r->wanted.number))
 		queue_request(s, r);
-	else if (kind == STORE_STANDARD)
-		wait_for_piece(s, r);
 	else
-		decide_not_found(s, r);
+		wait_for_piece(s, r);
 }
 
 static void

@@ -19,7 +19,17 @@
 
 /* ---- SyncPieces ---- */
 
+/* How children's logs and rules call a task of this kind. */
+static const char *
+kind_name(enum store_kind kind)
+{
+	static const char *const names[STORE_KINDS] = {"task", "persistent task", "persistent cache task"};
+
+	return names[kind];
+}
+
 struct sync_pieces {
+	enum store_kind kind;
 	struct sync_service *service;
 	struct rpc_stream *stream;
 	struct task_watch watch;
@@ -128,7 +138,7 @@ on_idle(struct task_watch *w, const struct err *why)
 		err_set(&e, ERR_INTERNAL, "%s", why->text);
 		pieces_end(p, &e);
 	} else if (t->failed_at != 0 && t->finished_at == 0) {
-		err_set(&e, ERR_INTERNAL, "task %s failed", t->id);
+		err_set(&e, ERR_INTERNAL, "%s %s failed", kind_name(p->kind), t->id);
 		pieces_end(p, &e);
 	} else if (!p->is_behind) {
 		tell_all(p);
@@ -137,14 +147,14 @@ on_idle(struct task_watch *w, const struct err *why)
 
 /* The numbers as a bitmap: without doubles, and those no task can have left out. */
 static void
-take_numbers(struct sync_pieces *p, const struct dfdaemon_sync_pieces_request *r)
+take_numbers(struct sync_pieces *p, const uint32_t *numbers, size_t count)
 {
-	for (size_t i = 0; i < r->n_interested_piece_numbers; i++)
-		if (r->interested_piece_numbers[i] < SYNC_NUMBERS_MAX && r->interested_piece_numbers[i] >= p->limit)
-			p->limit = r->interested_piece_numbers[i] + 1;
+	for (size_t i = 0; i < count; i++)
+		if (numbers[i] < SYNC_NUMBERS_MAX && numbers[i] >= p->limit)
+			p->limit = numbers[i] + 1;
 	p->wanted = xcalloc((size_t)p->limit / 64 + 1, sizeof *p->wanted);
-	for (size_t i = 0; i < r->n_interested_piece_numbers; i++) {
-		uint32_t n = r->interested_piece_numbers[i];
+	for (size_t i = 0; i < count; i++) {
+		uint32_t n = numbers[i];
 
 		if (n < p->limit && !bit_get(p->wanted, n)) {
 			bit_set(p->wanted, n);
@@ -153,47 +163,72 @@ take_numbers(struct sync_pieces *p, const struct dfdaemon_sync_pieces_request *r
 	}
 }
 
-void
-sync_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request)
+static void
+begin(struct sync_service *service, struct rpc_stream *s, enum store_kind kind, struct slice task_id, const uint32_t *numbers, size_t count)
 {
-	const struct dfdaemon_sync_pieces_request *r = request;
-	struct sync_service *service = ctx;
 	struct sync_pieces *p;
 	const struct store_task *t;
 	struct err e = {0}, found;
 
-	rpc_stream_send_headers_with(s, PARENT_TURNS_HEADER, PARENT_TURNS_VALUE);
-	if (!task_id_is_valid(r->task_id)) {
+	if (!task_id_is_valid(task_id)) {
 		err_set(&e, ERR_INVALID_ARGUMENT, "invalid task id");
-	} else if (r->n_interested_piece_numbers > SYNC_NUMBERS_MAX || service->streams >= SYNC_STREAMS_MAX) {
+	} else if (count > SYNC_NUMBERS_MAX || service->streams >= SYNC_STREAMS_MAX) {
 		err_set(&e, ERR_RESOURCE_EXHAUSTED, "server is overloaded: too many requests, please retry later");
 	} else if (service->is_disabled) {
-		err_set(&e, ERR_INTERNAL, "task %.*s not found", SLICE_ARG(r->task_id));
+		err_set(&e, ERR_INTERNAL, "%s %.*s not found", kind_name(kind), SLICE_ARG(task_id));
 	}
 	if (e.code != 0) {
 		rpc_stream_fail(s, &e);
 		return;
 	}
 	p = xcalloc(1, sizeof *p);
+	p->kind = kind;
 	p->service = service;
 	p->stream = s;
 	p->watch.on_piece = on_piece;
 	p->watch.on_idle = on_idle;
 	service->streams++;
-	take_numbers(p, r);
-	if (task_watch(service->engine, r->task_id, &p->watch, &found) < 0) {
-		err_set(&e, ERR_INTERNAL, "task %.*s not found", SLICE_ARG(r->task_id));
+	take_numbers(p, numbers, count);
+	if (task_watch(service->engine, kind, task_id, &p->watch, &found) < 0) {
+		err_set(&e, ERR_INTERNAL, "%s %.*s not found", kind_name(kind), SLICE_ARG(task_id));
 		pieces_end(p, &e);
 		return;
 	}
 	t = p->watch.task->store;
 	if (t->failed_at != 0 && t->finished_at == 0 && !task_is_active(p->watch.task)) {
-		err_set(&e, ERR_INTERNAL, "task %s failed", t->id);
+		err_set(&e, ERR_INTERNAL, "%s %s failed", kind_name(kind), t->id);
 		pieces_end(p, &e);
 		return;
 	}
 	rpc_stream_set_user(s, p);
 	tell_all(p);
+}
+
+void
+sync_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request)
+{
+	const struct dfdaemon_sync_pieces_request *r = request;
+
+	rpc_stream_send_headers_with(s, PARENT_TURNS_HEADER, PARENT_TURNS_VALUE);
+	begin(ctx, s, STORE_STANDARD, r->task_id, r->interested_piece_numbers, r->n_interested_piece_numbers);
+}
+
+void
+sync_persistent_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request)
+{
+	const struct dfdaemon_sync_persistent_pieces_request *r = request;
+
+	rpc_stream_send_headers(s);
+	begin(ctx, s, STORE_PERSISTENT, r->task_id, r->interested_piece_numbers, r->n_interested_piece_numbers);
+}
+
+void
+sync_persistent_cache_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request)
+{
+	const struct dfdaemon_sync_persistent_cache_pieces_request *r = request;
+
+	rpc_stream_send_headers(s);
+	begin(ctx, s, STORE_PERSISTENT_CACHE, r->task_id, r->interested_piece_numbers, r->n_interested_piece_numbers);
 }
 
 void

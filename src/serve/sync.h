@@ -32,6 +32,9 @@ struct sync_service {
 
 /* Table entries with a struct sync_service as ctx. */
 void sync_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request);
+void sync_persistent_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request);
+void sync_persistent_cache_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request);
+/* Of all three. */
 void sync_pieces_on_drain(struct rpc_stream *s, void *ctx);
 void sync_pieces_on_cancel(struct rpc_stream *s, void *ctx, const struct err *why);
 void sync_host_on_request(struct rpc_stream *s, void *ctx, const void *request);

@@ -188,8 +188,8 @@ missing_task_is_not_found(void **state)
 	assert_int_equal(delete_task(n->local, slice_str(ABSENT)), ERR_NOT_FOUND);
 	assert_string_equal(n->message, "task " ABSENT " not found");
 	assert_int_equal(delete_task(n->remote, slice_str(ABSENT)), ERR_NOT_FOUND);
-	assert_int_equal(n->parts->counts->failures[LOCAL_DELETE_TASK], 2);
-	assert_int_equal(n->parts->counts->failures[LOCAL_STAT_LOCAL_TASK], 2);
+	assert_int_equal(n->parts->counts->failures[STORE_STANDARD][LOCAL_DELETE_TASK], 2);
+	assert_int_equal(n->parts->counts->failures[STORE_STANDARD][LOCAL_STAT_LOCAL_TASK], 2);
 }
 
 static void
@@ -381,7 +381,7 @@ entries_of_a_file_are_its_length_and_headers(void **state)
 		assert_true(slice_eq_str(pb_pair_get(a->response_header, a->n_response_header, "content-length"), "12345"));
 		assert_int_equal(a->n_entries, 0);
 	}
-	assert_int_equal(n->parts->counts->calls[LOCAL_LIST_TASK_ENTRIES], 2);
+	assert_int_equal(n->parts->counts->calls[STORE_STANDARD][LOCAL_LIST_TASK_ENTRIES], 2);
 }
 
 static void
@@ -393,7 +393,7 @@ entries_of_what_is_not_there_name_the_cause(void **state)
 	assert_int_not_equal(list_entries(n->local, slice_str("gopher://x/y")), ERR_OK);
 	assert_int_not_equal(list_entries(n->local, slice_str("http://")), ERR_OK);
 	assert_int_equal(list_entries(n->local, slice_str("")), ERR_INVALID_ARGUMENT);
-	assert_int_equal(n->parts->counts->failures[LOCAL_LIST_TASK_ENTRIES], 4);
+	assert_int_equal(n->parts->counts->failures[STORE_STANDARD][LOCAL_LIST_TASK_ENTRIES], 4);
 }
 
 static void
@@ -421,7 +421,7 @@ entries_past_the_limit_are_refused_and_a_stop_waits_for_none(void **state)
 	n->desc = &dfdaemon_list_task_entries_response_desc;
 	for (size_t i = 0; i < ENTRIES_RUNNING_MAX; i++)
 		calls[i] = rpc_unary(n->local, m, &r, NULL, node_on_answer, n);
-	NODE_UNTIL(n, n->parts->counts->calls[LOCAL_LIST_TASK_ENTRIES] == ENTRIES_RUNNING_MAX);
+	NODE_UNTIL(n, n->parts->counts->calls[STORE_STANDARD][LOCAL_LIST_TASK_ENTRIES] == ENTRIES_RUNNING_MAX);
 	assert_false(n->is_done);
 	assert_int_equal(list_entries(n->local, node_url(n, "/gen/10/1")), ERR_RESOURCE_EXHAUSTED);
 	for (size_t i = 0; i < ENTRIES_RUNNING_MAX; i++)

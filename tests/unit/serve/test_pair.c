@@ -241,7 +241,7 @@ blocked_download_is_refused_and_counted(void **state)
 	(void)state;
 	assert_int_equal(node_download(peer, peer->local, &d), ERR_PERMISSION_DENIED);
 	assert_string_equal(peer->message, "download rejected by blocklist policy");
-	assert_int_equal(peer->parts->engine->metrics.download_blocked, 1);
+	assert_int_equal(peer->parts->engine->metrics.download_blocked[STORE_STANDARD], 1);
 	d.tag = slice_str("daily");
 	assert_int_equal(node_download(peer, peer->local, &d), ERR_OK);
 }

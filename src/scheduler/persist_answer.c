@@ -1,0 +1,128 @@
+#include "scheduler/persist_answer.h"
+
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "proto/common.h"
+#include "proto/google.h"
+#include "scheduler/persist.h"
+#include "scheduler/service.h"
+
+static struct google_timestamp *
+timestamp(struct arena *a, int64_t wall_ms)
+{
+	struct google_timestamp *t = arena_alloc(a, sizeof *t);
+
+	if (t)
+		*t = (struct google_timestamp){ .seconds = wall_ms / 1000, .nanos = (int32_t)(wall_ms % 1000) * 1000000 };
+	return t;
+}
+
+static struct google_duration *
+duration(struct arena *a, int64_t ms)
+{
+	struct google_duration *d = arena_alloc(a, sizeof *d);
+
+	if (d)
+		*d = (struct google_duration){ .seconds = ms / 1000, .nanos = (int32_t)(ms % 1000) * 1000000 };
+	return d;
+}
+
+static int
+full(const struct persist_task *t, struct err *e)
+{
+	return err_set(e, ERR_RESOURCE_EXHAUSTED, "task %s is too large to describe", t->id);
+}
+
+int
+persist_answer_plain_task(const struct persist_task *t, struct arena *a, struct common_persistent_task *out, struct err *e)
+{
+	memset(out, 0, sizeof *out);
+	out->id = slice_str(t->id);
+	out->persistent_replica_count = t->replicas;
+	persist_count(t, &out->current_persistent_replica_count, &out->current_replica_count);
+	out->content_length = t->content_length;
+	out->piece_count = t->piece_count;
+	out->state = slice_str(persist_task_state_names[t->state]);
+	out->ttl = duration(a, t->ttl_ms);
+	out->created_at = timestamp(a, t->created_ms);
+	out->updated_at = timestamp(a, t->updated_ms);
+	return out->ttl && out->created_at && out->updated_at ? 0 : full(t, e);
+}
+
+int
+persist_answer_cache_task(const struct persist_task *t, struct arena *a, struct common_persistent_cache_task *out, struct err *e)
+{
+	memset(out, 0, sizeof *out);
+	out->id = slice_str(t->id);
+	out->persistent_replica_count = t->replicas;
+	persist_count(t, &out->current_persistent_replica_count, &out->current_replica_count);
+	out->tag = slice_str(t->tag);
+	out->application = slice_str(t->application);
+	out->piece_length = t->piece_length;
+	out->content_length = t->content_length;
+	out->piece_count = t->piece_count;
+	out->state = slice_str(persist_task_state_names[t->state]);
+	out->ttl = duration(a, t->ttl_ms);
+	out->created_at = timestamp(a, t->created_ms);
+	out->updated_at = timestamp(a, t->updated_ms);
+	return out->ttl && out->created_at && out->updated_at ? 0 : full(t, e);
+}
+
+/* What a child needs of a parent's host, and what a Go scheduler asks of one that comes back to it. */
+static struct common_host *
+host_of(const struct persist_peer *p, struct arena *a)
+{
+	const struct sched_host *h = sched_host_find(&p->task->all->s->core.res, slice_str(p->host_id));
+	struct common_host *out = arena_alloc(a, sizeof *out);
+
+	if (!out)
+		return NULL;
+	memset(out, 0, sizeof *out);
+	out->id = slice_str(p->host_id);
+	if (h) {
+		out->type = h->type;
+		out->hostname = slice_str(h->hostname);
+		out->ip = slice_str(h->ip);
+		out->port = h->port;
+		out->download_port = h->download_port;
+	}
+	return out;
+}
+
+int
+persist_answer_plain_peer(const struct persist_peer *p, struct arena *a, struct common_persistent_peer *out, struct err *e)
+{
+	memset(out, 0, sizeof *out);
+	out->id = slice_str(p->id);
+	out->persistent = p->is_persistent;
+	out->state = slice_str(persist_peer_state_names[p->state]);
+	out->concurrent_piece_count = p->concurrent_pieces;
+	out->cost = duration(a, p->cost_ms);
+	out->task = arena_alloc(a, sizeof *out->task);
+	out->host = host_of(p, a);
+	out->created_at = timestamp(a, p->created_ms);
+	out->updated_at = timestamp(a, p->updated_ms);
+	if (!out->cost || !out->task || !out->host || !out->created_at || !out->updated_at)
+		return full(p->task, e);
+	return persist_answer_plain_task(p->task, a, out->task, e);
+}
+
+int
+persist_answer_cache_peer(const struct persist_peer *p, struct arena *a, struct common_persistent_cache_peer *out, struct err *e)
+{
+	memset(out, 0, sizeof *out);
+	out->id = slice_str(p->id);
+	out->persistent = p->is_persistent;
+	out->state = slice_str(persist_peer_state_names[p->state]);
+	out->concurrent_piece_count = p->concurrent_pieces;
+	out->cost = duration(a, p->cost_ms);
+	out->task = arena_alloc(a, sizeof *out->task);
+	out->host = host_of(p, a);
+	out->created_at = timestamp(a, p->created_ms);
+	out->updated_at = timestamp(a, p->updated_ms);
+	if (!out->cost || !out->task || !out->host || !out->created_at || !out->updated_at)
+		return full(p->task, e);
+	return persist_answer_cache_task(p->task, a, out->task, e);
+}
