@@ -1,4 +1,4 @@
-# Builds dfget and dfdaemon (one program, two names) from src/, with nothing but a C11 compiler, GNU make and BearSSL.
+# Builds dfget, dfdaemon, dfctl and dfcache (one program, four names) from src/, with nothing but a C11 compiler, GNU make and BearSSL.
 #   make | make test | make demo | make bench | make lint | make fuzz | make check-all | make install
 #   SAN=address,undefined or SAN=thread: sanitizer builds.  STATIC=1: no shared library at all.  BUILD=dir: objects elsewhere.
 
@@ -53,13 +53,15 @@ libs_upto = $(patsubst %,$(BUILD)/lib%.a,$(call reverse,$(strip $(call upto,$(1)
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(BUILD)/dfget $(BUILD)/dfdaemon
+NAMES := dfdaemon dfctl dfcache
+
+all: $(BUILD)/dfget $(NAMES:%=$(BUILD)/%)
 
 $(BUILD)/dfget: $(objs_cmd) $(LIBS)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $(objs_cmd) $(call libs_upto,serve) $(LDFLAGS_ALL) $(BEARSSL_LIBS)
 
-$(BUILD)/dfdaemon: $(BUILD)/dfget
+$(NAMES:%=$(BUILD)/%): $(BUILD)/dfget
 	$(Q)ln -f $< $@
 
 # ---- libraries and objects ----
@@ -205,7 +207,7 @@ check-all:
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/doc/dragonfly
 	install -m 755 -s $(BUILD)/dfget $(DESTDIR)$(PREFIX)/bin/dfget
-	ln -f $(DESTDIR)$(PREFIX)/bin/dfget $(DESTDIR)$(PREFIX)/bin/dfdaemon
+	for name in $(NAMES); do ln -f $(DESTDIR)$(PREFIX)/bin/dfget $(DESTDIR)$(PREFIX)/bin/$$name; done
 	install -m 644 $(wildcard doc/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 LICENSE doc/*.md $(DESTDIR)$(PREFIX)/share/doc/dragonfly/
 

@@ -61,6 +61,8 @@ struct get_plan {
 	enum digest_kind digest_kind;
 	char digest[DIGEST_TEXT_MAX];   /* as sent: lower case, crc32 in decimal; empty when only we can compare it */
 	struct common_download request; /* complete but for what depends on the way (output path, content) */
+	const char *export_id;          /* a persistent cache task is exported; NULL: a URL is downloaded */
+	const char *headline;           /* of a failure */
 	/* What the request points to. */
 	struct google_duration timeout;
 	struct common_object_storage object_storage;
@@ -73,12 +75,18 @@ struct get_plan {
 
 /* A wrong value that is a usage error: OPTIONS_USAGE; a failed check: -1 with the text for "validate failed: "; 0 when all is well. */
 int get_plan_make(struct get_plan *p, const struct get_options *o, struct err *e);
+/* For the export of a persistent cache task; no usage errors. */
+int get_plan_make_export(struct get_plan *p, const struct get_options *o, const char *task_id, struct err *e);
 void get_plan_free(struct get_plan *p);
+/* Joined with the current directory; "." and ".." taken out of the text, links not followed. The caller's to free. */
+char *get_absolute_path(const char *path);
 /* Whether this URL with these options names a directory. */
 bool get_is_directory(const struct get_options *o, const struct url *u);
 
 /* Fills p->request from options and header fields. OPTIONS_USAGE, -1 or 0 as above. */
 int get_request_make(struct get_plan *p, struct err *e);
+/* The same for an export. */
+void get_request_make_export(struct get_plan *p);
 
 /* ---- feed ---- */
 
@@ -92,6 +100,7 @@ struct get_started {
 	uint64_t range_start, range_length;
 	const uint32_t *pieces;         /* numbers that will come */
 	size_t piece_count;
+	bool has_no_list;               /* which pieces come is not told: their bytes are counted */
 };
 
 struct get_piece {

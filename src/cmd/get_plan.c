@@ -48,9 +48,8 @@ read_url(struct get_plan *p, struct err *e)
 
 /* ---- output ---- */
 
-/* Joined with the current directory; "." and ".." taken out of the text, links not followed. */
-static char *
-absolute_path(const char *path)
+char *
+get_absolute_path(const char *path)
 {
 	char cwd[PATH_TEXT_MAX];
 	struct buf out = BUF_INIT;
@@ -121,7 +120,7 @@ check_file_output(struct get_plan *p, struct err *e)
 
 	if (strcmp(p->output, "/") == 0)
 		return err_set(e, ERR_INVALID_ARGUMENT, "output path %s is not exist", p->o->output);
-	if (is_directory(p->output) && name_in_directory(p, e) < 0)
+	if (is_directory(p->output) && p->export_id == NULL && name_in_directory(p, e) < 0)
 		return -1;
 	parent = xstrdup(p->output);
 	slash = strrchr(parent, '/');
@@ -152,7 +151,7 @@ read_output(struct get_plan *p, struct err *e)
 		p->is_stream = true;
 		return 0;
 	}
-	p->output = absolute_path(o->output);
+	p->output = get_absolute_path(o->output);
 	if (!is_dir)
 		return check_file_output(p, e);
 	if (!is_directory(p->output))
@@ -266,7 +265,7 @@ get_plan_make(struct get_plan *p, const struct get_options *o, struct err *e)
 {
 	int rc;
 
-	*p = (struct get_plan){.o = o};
+	*p = (struct get_plan){.o = o, .headline = "Downloading Failed!"};
 	arena_init(&p->arena, GET_PLAN_BYTES);
 	if ((rc = read_url(p, e)) != 0 || (rc = get_request_make(p, e)) != 0)
 		return rc;
@@ -277,6 +276,25 @@ get_plan_make(struct get_plan *p, const struct get_options *o, struct err *e)
 		    (long long)o->piece_length.n, PIECE_LENGTH_MIN_BYTES);
 	if (check_include_files(p, e) < 0 || check_combinations(p, e) < 0 || read_digest(p, e) < 0)
 		return -1;
+	p->request.digest = slice_str(p->digest[0] != '\0' ? p->digest : NULL);
+	return 0;
+}
+
+int
+get_plan_make_export(struct get_plan *p, const struct get_options *o, const char *task_id, struct err *e)
+{
+	*p = (struct get_plan){.o = o, .export_id = task_id, .headline = "Exporting Failed!"};
+	arena_init(&p->arena, GET_PLAN_BYTES);
+	if (strcmp(o->output, "-") == 0) {
+		p->is_stream = true;
+	} else {
+		p->output = get_absolute_path(o->output);
+		if (check_file_output(p, e) < 0)
+			return -1;
+	}
+	if (check_combinations(p, e) < 0 || read_digest(p, e) < 0)
+		return -1;
+	get_request_make_export(p);
 	p->request.digest = slice_str(p->digest[0] != '\0' ? p->digest : NULL);
 	return 0;
 }

@@ -112,6 +112,7 @@ take_started(struct get_remote *r, const struct dfdaemon_download_task_response 
 	for (size_t i = 0; i < s->n_pieces; i++)
 		numbers[i] = s->pieces[i].number;
 	out.pieces = numbers;
+	out.has_no_list = r->plan->export_id != NULL;
 	rc = r->events->on_started(r->ctx, &out, e);
 	free(numbers);
 	return rc;
@@ -240,6 +241,19 @@ whole_ms(int64_t ns)
 	return ms > INT_MAX ? INT_MAX : ms < 1 ? 1 : (int)ms;
 }
 
+/* Answers have the numbers and fields of a download's. */
+static int
+send_export(struct get_remote *r, const struct common_download *d, struct err *e)
+{
+	struct dfdaemon_download_persistent_cache_task_request m = {
+		.task_id = slice_str(r->plan->export_id), .tag = d->tag, .application = d->application, .output_path = d->output_path,
+		.timeout = d->timeout, .need_piece_content = d->need_piece_content, .force_hard_link = d->force_hard_link, .digest = d->digest,
+		.remote_ip = d->remote_ip, .overwrite = d->overwrite,
+	};
+
+	return rpc_call_send(r->call, &dfdaemon_download_persistent_cache_task_request_desc, &m, e);
+}
+
 struct get_remote *
 get_remote_start(struct loop *loop, const char *path, const struct get_plan *p, int64_t timeout_ms, const struct get_events *ev,
     void *ctx, struct err *e)
@@ -270,8 +284,9 @@ get_remote_start(struct loop *loop, const char *path, const struct get_plan *p, 
 		opts.message_ms = whole_ms(o->speed_time.n);
 	r->channel = rpc_channel_new(loop, &(struct rpc_channel_opts){
 		.addr = a, .user_agent = "dfget/" DRAGONFLY_VERSION, .connect_ms = whole_ms(o->connect_timeout.n), .ping_when_idle = true});
-	r->call = rpc_call_start(r->channel, DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_TASK, &events, r, &opts);
-	if (rpc_call_send(r->call, &dfdaemon_download_task_request_desc, &request, e) < 0) {
+	r->call = rpc_call_start(r->channel, p->export_id != NULL ? DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_PERSISTENT_CACHE_TASK :
+	    DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_TASK, &events, r, &opts);
+	if ((p->export_id != NULL ? send_export(r, &d, e) : rpc_call_send(r->call, &dfdaemon_download_task_request_desc, &request, e)) < 0) {
 		get_remote_free(r);
 		return NULL;
 	}

@@ -301,6 +301,23 @@ add_remote_ip(struct get_plan *p)
 		p->request.remote_ip = slice_str(p->remote_ip);
 }
 
+void
+get_request_make_export(struct get_plan *p)
+{
+	const struct get_options *o = p->o;
+	struct common_download *d = &p->request;
+
+	d->type = COMMON_TASK_TYPE_PERSISTENT_CACHE;
+	d->tag = slice_str(o->tag);
+	d->application = slice_str(o->application);
+	d->timeout = &p->timeout;
+	d->timeout->seconds = o->timeout.n / 1000000000;
+	d->timeout->nanos = (int32_t)(o->timeout.n % 1000000000);
+	d->force_hard_link = o->force_hard_link;
+	d->overwrite = o->overwrite;
+	add_remote_ip(p);
+}
+
 int
 get_request_make(struct get_plan *p, struct err *e)
 {

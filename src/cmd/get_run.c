@@ -49,6 +49,8 @@ struct run {
 	uint64_t *missing;              /* bitmap of pieces that have not come */
 	uint32_t missing_size;          /* bits in it */
 	size_t missing_count;
+	bool counts_bytes;              /* the pieces are not known: the bitmap has those that came */
+	uint64_t come;                  /* bytes */
 };
 
 /* ---- signals ---- */
@@ -143,6 +145,7 @@ on_started(void *ctx, const struct get_started *s, struct err *e)
 	}
 	r->start = s->has_range ? s->range_start : 0;
 	r->length = s->has_range ? s->range_length : s->length;
+	r->counts_bytes = s->has_no_list;
 	if (r->length > UINT64_MAX - r->start)
 		return err_set(e, ERR_OUT_OF_RANGE, "range is beyond the end");
 	progress_start(&r->progress, s->task_id, r->length);
@@ -154,6 +157,36 @@ static bool
 is_missing(const struct run *r, uint32_t number)
 {
 	return number < r->missing_size && (r->missing[number / 64] >> (number % 64) & 1) != 0;
+}
+
+/* Without a list the bits are those of pieces that came. */
+static int
+note_piece(struct run *r, const struct get_piece *p, struct err *e)
+{
+	uint32_t size = r->missing_size;
+
+	if (p->number >= PIECES_MAX)
+		return err_set(e, ERR_OUT_OF_RANGE, "piece number %u is too large", (unsigned)p->number);
+	if (p->number >= size) {
+		size_t old = (size_t)size / 64 + 1, words;
+
+		r->missing_size = p->number + 1;
+		words = (size_t)r->missing_size / 64 + 1;
+		r->missing = xrealloc(r->missing, words * sizeof *r->missing);
+		memset(r->missing + old, 0, (words - old) * sizeof *r->missing);
+	}
+	if (is_missing(r, p->number))
+		return err_set(e, ERR_INTERNAL, "piece %u came twice", (unsigned)p->number);
+	r->missing[p->number / 64] |= UINT64_C(1) << (p->number % 64);
+	r->come += p->length;
+	return 0;
+}
+
+/* Whether all that was to come has come. */
+static bool
+is_whole(const struct run *r)
+{
+	return r->has_started && (r->counts_bytes ? r->come == r->length : r->missing_count == 0);
 }
 
 static int
@@ -174,10 +207,14 @@ on_piece(void *ctx, const struct get_piece *p, struct err *e)
 
 	if (!r->has_started)
 		return err_set(e, ERR_INTERNAL, "unexpected response");
-	if (!is_missing(r, p->number))
+	if (r->counts_bytes && note_piece(r, p, e) < 0)
+		return -1;
+	if (!r->counts_bytes && !is_missing(r, p->number))
 		return err_set(e, ERR_INTERNAL, "piece %u was not announced, or came twice", (unsigned)p->number);
-	r->missing[p->number / 64] &= ~(UINT64_C(1) << (p->number % 64));
-	r->missing_count--;
+	if (!r->counts_bytes) {
+		r->missing[p->number / 64] &= ~(UINT64_C(1) << (p->number % 64));
+		r->missing_count--;
+	}
 	if (to > r->start + r->length)
 		to = r->start + r->length;
 	if (from < to)
@@ -196,7 +233,7 @@ on_end(void *ctx, const struct get_end *end)
 		outcome_take(&r->outcome, end);
 		return;
 	}
-	if (!r->has_started || r->missing_count > 0)
+	if (!is_whole(r))
 		err_set(&e, ERR_DATA_LOSS, "unknown download incomplete");
 	else if (r->content == NULL || content_finish(r->content, &e) == 0)
 		return;
@@ -256,6 +293,7 @@ attempt_clear(struct run *r)
 	r->missing = NULL;
 	r->missing_size = 0;
 	r->missing_count = 0;
+	r->come = 0;
 	free(r->task_id);
 	r->task_id = NULL;
 	r->has_started = false;
@@ -392,13 +430,13 @@ finish(struct run *r)
 	const struct get_options *o = r->plan->o;
 	struct get_end end = outcome_view(&r->outcome);
 
-	if (caught != 0 && (r->outcome.has_failed || !r->has_started || r->missing_count > 0)) {
+	if (caught != 0 && (r->outcome.has_failed || !is_whole(r))) {
 		progress_fail(&r->progress, ERR_CANCELLED, 0, "interrupted");
 		return 128 + caught;
 	}
 	if (r->outcome.has_failed) {
 		progress_fail(&r->progress, end.err->code, r->outcome.has_backend ? r->outcome.backend.status_code : 0, end.err->text);
-		report_download(&end);
+		report_failure(r->plan->headline, &end, false);
 		return outcome_exit_code(&r->outcome, o->exit_detail);
 	}
 	progress_finish(&r->progress);
@@ -421,7 +459,10 @@ get_run(struct get_plan *p)
 		timeout_ms = TIMEOUT_MAX_MS;
 	r.until_ms = clock_mono_ms() + timeout_ms;
 	outcome_init(&r.outcome);
-	progress_init(&r.progress, choose_form(p->o), slice_str(p->url.text), p->url.path, p->output != NULL ? p->output : "-");
+	if (p->export_id != NULL)
+		progress_init(&r.progress, choose_form(p->o), slice_str(p->export_id), slice_str(p->export_id), p->output != NULL ? p->output : "-");
+	else
+		progress_init(&r.progress, choose_form(p->o), slice_str(p->url.text), p->url.path, p->output != NULL ? p->output : "-");
 	r.loop = loop_new("dfget", &e);
 	if (r.loop == NULL) {
 		outcome_fail(&r.outcome, &e);

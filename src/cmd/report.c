@@ -18,13 +18,19 @@
 #define DIM "\x1b[2m"
 #define PLAIN "\x1b[m"
 
-bool
-report_is_terminal(void)
+/* Whether this stream takes escape sequences. */
+static bool
+is_coloured(int fd)
 {
 	const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
 
-	return isatty(STDERR_FILENO) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0 &&
-	    (no_color == NULL || no_color[0] == '\0');
+	return isatty(fd) && term != NULL && term[0] != '\0' && strcmp(term, "dumb") != 0 && (no_color == NULL || no_color[0] == '\0');
+}
+
+bool
+report_is_terminal(void)
+{
+	return is_coloured(STDERR_FILENO);
 }
 
 void
@@ -166,18 +172,18 @@ add_backend(struct buf *out, const struct grpc_backend *b)
 }
 
 void
-report_download(const struct get_end *end)
+report_failure(const char *headline, const struct get_end *end, bool shows_code)
 {
 	struct buf out = BUF_INIT, text = BUF_INIT;
 
-	add_headline(&out, "Downloading Failed!");
+	add_headline(&out, headline);
 	add_separator(&out);
 	if (end->backend != NULL) {
 		add_backend(&out, end->backend);
 	} else if (end->is_status) {
 		add_field(&out, true, "Bad Code", slice_str(describe_code(end->err->code)));
 		add_field(&out, false, "Message", slice_str(end->err->text));
-		if (end->details.n > 0 && utf8_is_valid(end->details)) {
+		if (shows_code ? utf8_is_valid(end->details) : end->details.n > 0 && utf8_is_valid(end->details)) {
 			add_field(&out, false, "Details", end->details);
 		} else if (end->details.n > 0) {
 			hex_encode(end->details, &text);
@@ -192,4 +198,30 @@ report_download(const struct get_end *end)
 	add_separator(&out);
 	buf_free(&text);
 	print(&out);
+}
+
+void
+report_download(const struct get_end *end)
+{
+	report_failure("Downloading Failed!", end, false);
+}
+
+/* ---- remarks ---- */
+
+void
+report_success(const char *text)
+{
+	if (is_coloured(STDOUT_FILENO))
+		printf("\x1b[38;5;2m" STRONG "%s" PLAIN "\n", text);
+	else
+		printf("%s\n", text);
+}
+
+void
+report_warning(const char *text)
+{
+	if (is_coloured(STDERR_FILENO))
+		fprintf(stderr, "\x1b[38;5;3m" STRONG "%s" PLAIN "\n", text);
+	else
+		fprintf(stderr, "%s\n", text);
 }
