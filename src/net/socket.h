@@ -11,6 +11,8 @@ int socket_stream(int family, struct err *e);
 /* Makes a descriptor non-blocking and close-on-exec. 0 or -1 (errno). */
 int socket_prepare(int fd);
 void socket_nodelay(int fd);
+/* Its close tells the other side at once, even one that does not read: what was not sent is dropped. fd may be -1. */
+void socket_reset_on_close(int fd);
 /* The pending error of a socket (SO_ERROR), 0 when none. */
 int socket_error(int fd);
 

@@ -81,6 +81,8 @@ struct common_peer *collect_peers(const struct collect *c, size_t *n);
 /* The next piece and whom to ask; the piece is claimed, the parent's count raised. NULL when there is nothing to do now. A turn at a busy
  * parent is used first, where uses_turns allows that. */
 struct parent *parent_pick(struct collect *c, bool uses_turns, uint32_t *piece);
+/* Another parent than p has this piece and nothing else to do for us. */
+bool parent_is_free_elsewhere(const struct parent *p, uint32_t piece);
 /* A transfer from this parent ended. */
 void parent_result(struct parent *p, uint32_t piece, enum fetch_failure failure);
 void parent_drop(struct parent *p, const char *why);

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "net/conn.h"
+#include "net/socket.h"
 #include "peer/worker.h"
 #include "wire/vortex.h"
 
@@ -24,6 +25,8 @@ struct fetch_pool {
 	size_t idle_count;
 	struct list jobs;               /* fetch_jobs under way */
 	struct loop_timer cancel_timer; /* looks for cancelled jobs */
+	struct loop_msg nudge;          /* looks now */
+	atomic_bool is_nudged;          /* nudge is on its way */
 };
 
 /* One connection to a parent: idle in the pool, or busy with one job. */
@@ -192,6 +195,7 @@ take_reply(struct link *l, const struct vortex_reply *reply)
 	}
 	snprintf(l->digest, sizeof l->digest, "%.*s", SLICE_ARG(reply->content.digest));
 	l->has_reply = true;
+	atomic_store(&job->has_begun, true);
 	loop_timer_set(l->pool->loop, &l->timer, job->body_ms, link_is_late, l);
 	conn_set_read_ms(l->conn, job->header_ms < FETCH_SILENCE_MS ? (int)job->header_ms : FETCH_SILENCE_MS);
 	return 0;
@@ -339,11 +343,21 @@ look_for_cancelled(void *ctx)
 
 		if (atomic_load(&job->is_cancelled)) {
 			err_set(&job->err, ERR_CANCELLED, "cancelled");
+			socket_reset_on_close(conn_fd(job->carrier->conn));
 			link_fail(job->carrier, FETCH_CANCELLED);
 		}
 	}
 	if (!list_is_empty(&pool->jobs))
 		loop_timer_set(pool->loop, &pool->cancel_timer, FETCH_CANCEL_MS, look_for_cancelled, pool);
+}
+
+static void
+nudged(struct loop_msg *msg)
+{
+	struct fetch_pool *pool = CONTAINER_OF(msg, struct fetch_pool, nudge);
+
+	atomic_store(&pool->is_nudged, false);
+	look_for_cancelled(pool);
 }
 
 static void
@@ -372,7 +386,11 @@ fetch_job_start(struct worker *w, struct loop *home, struct fetch_job *job)
 void
 fetch_job_cancel(struct fetch_job *job)
 {
+	struct fetch_pool *pool = job->worker->parents;
+
 	atomic_store(&job->is_cancelled, true);
+	if (!atomic_exchange(&pool->is_nudged, true))
+		loop_post(pool->loop, &pool->nudge);
 }
 
 struct fetch_pool *
@@ -381,6 +399,8 @@ fetch_pool_new(struct loop *loop)
 	struct fetch_pool *pool = xcalloc(1, sizeof *pool);
 
 	pool->loop = loop;
+	pool->nudge.run = nudged;
+	atomic_init(&pool->is_nudged, false);
 	list_init(&pool->idle);
 	list_init(&pool->jobs);
 	return pool;

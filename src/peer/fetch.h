@@ -23,7 +23,7 @@ struct worker;
 #define FETCH_IDLE_MS 25000
 #define FETCH_IDLE_PER_PARENT 8
 #define FETCH_IDLE_MAX 512
-/* How soon a cancelled transfer notices while nothing arrives. */
+/* How soon a transfer that was cancelled before its worker had it notices. */
 #define FETCH_CANCEL_MS 200
 /* A parent that sends nothing for so long in the middle of a piece, or for header_ms if that is shorter, is given up. */
 #define FETCH_SILENCE_MS 15000
@@ -50,6 +50,7 @@ struct fetch_job {
 	void (*done)(struct fetch_job *job);    /* on the control loop; the job is the starter's again */
 	void *owner;
 	atomic_bool is_cancelled;
+	atomic_bool has_begun;          /* the parent answers */
 
 	/* The result: err is set unless failure is FETCH_OK; sink.crc is the checksum. */
 	enum fetch_failure failure;
@@ -66,7 +67,7 @@ struct fetch_job {
 
 /* Control loop: sends the job to a worker (taken with workers_take; released before done is called). */
 void fetch_job_start(struct worker *w, struct loop *home, struct fetch_job *job);
-/* Control loop: the job ends with FETCH_CANCELLED soon, or as it would have. */
+/* Control loop: the job ends with FETCH_CANCELLED soon, or as it would have. The parent hears of it at once. */
 void fetch_job_cancel(struct fetch_job *job);
 
 /* A worker's own. */

@@ -164,6 +164,18 @@ parent_pick(struct collect *c, bool uses_turns, uint32_t *piece)
 	return p;
 }
 
+bool
+parent_is_free_elsewhere(const struct parent *p, uint32_t piece)
+{
+	LIST_EACH(it, next, &p->collect->parents) {
+		const struct parent *other = CONTAINER_OF(it, struct parent, link);
+
+		if (other != p && may_ask(other, 0) && bit_get(other->have, piece))
+			return true;
+	}
+	return false;
+}
+
 static void
 forget_piece(struct parent *p, uint32_t piece)
 {

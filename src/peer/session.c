@@ -180,6 +180,7 @@ struct transfer {
 	struct fetch_job job;
 	struct session *session;
 	struct parent *parent;
+	bool is_moved;                  /* cancelled for another parent's sake */
 };
 
 static void
@@ -416,6 +417,25 @@ no_turn_came(void *ctx)
 	session_kick(s);
 }
 
+/* A request that waits in a parent's queue, behind those of others, is taken back when an idle parent has its piece: there it comes at once,
+ * and the first may be asked for a piece that only it has. */
+static void
+move_waiting(struct session *s)
+{
+	int64_t now = loop_now_ms(loop_of(s));
+
+	LIST_EACH(it, next, &s->transfers) {
+		struct transfer *x = CONTAINER_OF(it, struct transfer, link);
+
+		if (x->is_moved || now - x->began_ms < SESSION_MOVE_MS || atomic_load(&x->job.has_begun) ||
+		    !parent_is_free_elsewhere(x->parent, x->job.number))
+			continue;
+		x->is_moved = true;
+		fetch_job_cancel(&x->job);
+		log_debug("waits at one parent, asking another task=%s piece=%u parent=%s", s->task->id, (unsigned)x->job.number, x->parent->id);
+	}
+}
+
 /* Starts what can be started; -1 when that ended the session. */
 static int
 ask_parents(struct session *s)
@@ -428,10 +448,12 @@ ask_parents(struct session *s)
 		struct parent *p = count < s->window ? parent_pick(s->collect, count == 0, &n) : NULL;
 
 		if (p == NULL)
-			return 0;
+			break;
 		if (start_transfer(s, p, n) < 0)
 			return -1;
 	}
+	move_waiting(s);
+	return 0;
 }
 
 static void

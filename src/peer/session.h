@@ -38,6 +38,8 @@ struct session_metadata;
 /* Where parents give turns, one piece comes at a time; a transfer that takes twice as long as usual, or this long when nothing is known,
  * does not keep us from asking another parent. */
 #define SESSION_LATE_MS 2000
+/* A request that got no answer for so long waits in its parent's queue, and may go to another parent. */
+#define SESSION_MOVE_MS 50
 
 enum session_phase {
 	SESSION_REGISTERING,    /* waiting for the scheduler's answer */

@@ -294,6 +294,7 @@ int
 url_host_parse(struct slice text, bool is_special, struct buf *out, enum url_host_kind *kind, struct err *e)
 {
 	uint16_t groups[IPV6_GROUPS];
+	size_t before = out->len;
 
 	if (text.n > URL_HOST_MAX)
 		return err_set(e, ERR_INVALID_ARGUMENT, "host longer than %d bytes", URL_HOST_MAX);
@@ -305,5 +306,10 @@ url_host_parse(struct slice text, bool is_special, struct buf *out, enum url_hos
 		*kind = URL_HOST_IPV6;
 		return 0;
 	}
-	return is_special ? parse_domain(text, out, kind, e) : parse_opaque(text, out, e);
+	if ((is_special ? parse_domain(text, out, kind, e) : parse_opaque(text, out, e)) < 0)
+		return -1;
+	/* Encoding may have made it longer. */
+	if (out->len - before > URL_HOST_MAX)
+		return err_set(e, ERR_INVALID_ARGUMENT, "host longer than %d bytes when encoded", URL_HOST_MAX);
+	return 0;
 }

@@ -53,16 +53,12 @@ def both_at_once(build, size, offset_s, first=0):
 
 
 def repeat(build, size, times):
-    """A peer that comes late may end up behind the other in a chain and give nothing back; over all runs both must help."""
-    total = [0, 0]
     for i in range(times):
         # The first time at the same moment.
         offset_s = random.uniform(0, 0.5 if BIG else 0.2) if i else 0
         from_peers = both_at_once(build, size, offset_s, i % 2)
-        total = [a + b for a, b in zip(total, from_peers)]
         print(f"   offset {offset_s * 1000:3.0f} ms: from each other {from_peers[0] / 1e6:.1f} and {from_peers[1] / 1e6:.1f} MB", flush=True)
-        assert any(from_peers), f"offset {offset_s:.3f} s: no peer got anything from the other"
-    assert all(total), f"a peer never got anything from the other: {total}"
+        assert all(from_peers), f"offset {offset_s:.3f} s: a peer got nothing from the other"
 
 
 def test_two_peers_at_the_same_moment(build):

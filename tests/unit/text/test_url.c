@@ -527,6 +527,12 @@ limits_hold_to_the_byte(void **state)
 	url_free(&u);
 	assert_int_equal(url_parse(&u, slice_make(s, 5 + URL_HOST_MAX + 1), &e), -1);
 	assert_string_equal(e.text, "host longer than 1024 bytes");
+	/* Each byte takes three when encoded. */
+	memset(s + 5, 0x01 | 0x80, URL_HOST_MAX);
+	assert_int_equal(url_parse(&u, slice_make(s, 5 + URL_HOST_MAX / 9 * 3), &e), 0);
+	url_free(&u);
+	assert_int_equal(url_parse(&u, slice_make(s, 5 + URL_HOST_MAX / 3 + 1), &e), -1);
+	assert_string_equal(e.text, "host longer than 1024 bytes when encoded");
 	free(s);
 	buf_free(&out);
 }
