@@ -200,8 +200,8 @@ print_table(const struct common_persistent_cache_task *m)
 	add_slice(&t, m->state);
 	table_add(&t, units_format_size(m->content_length, size));
 	table_add(&t, units_format_size(m->piece_length, size));
-	snprintf(count, sizeof count, "%llu/%llu", (unsigned long long)m->current_persistent_replica_count,
-	    (unsigned long long)m->persistent_replica_count);
+	/* How many there are stands in the JSON: scripts know this column as it is. */
+	snprintf(count, sizeof count, "%llu", (unsigned long long)m->persistent_replica_count);
 	table_add(&t, count);
 	table_add(&t, m->ttl != NULL ? units_format_duration(ns_of(m->ttl), size) : "-");
 	table_add(&t, m->created_at != NULL ? table_time(m->created_at->seconds, time) : "");
