@@ -5,106 +5,64 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "net/addr.h"
+#include "net/der.h"
 
 enum {
-	TAG_BOOLEAN = 0x01, TAG_INTEGER = 0x02, TAG_OCTETS = 0x04, TAG_OID = 0x06, TAG_UTC_TIME = 0x17, TAG_TIME = 0x18,
-	TAG_SEQUENCE = 0x30, TAG_SET = 0x31, TAG_VERSION = 0xa0, TAG_EXTENSIONS = 0xa3,
+	TAG_VERSION = 0xa0, TAG_EXTENSIONS = 0xa3,
 	/* GeneralName, RFC 5280 4.2.1.6. */
 	NAME_DNS = 0x82, NAME_IP = 0x87,
 };
 
 static const uint8_t oid_common_name[] = {0x55, 0x04, 0x03};
+static const uint8_t oid_ski[] = {0x55, 0x1d, 0x0e};
+static const uint8_t oid_key_usage[] = {0x55, 0x1d, 0x0f};
 static const uint8_t oid_san[] = {0x55, 0x1d, 0x11};
+static const uint8_t oid_basic_constraints[] = {0x55, 0x1d, 0x13};
 
-/* Takes one element off the front. False at the end or when it is not DER (lengths above 2^24 are not certificates'). */
+#define IS(slice, oid) slice_eq(slice, slice_make(oid, sizeof(oid)))
+
+/* The extensions that are looked at (RFC 5280, 4.2.1.2, .3, .6, .9). */
 static bool
-der_next(struct slice *in, uint8_t *tag, struct slice *content)
+read_extension(struct x509 *out, struct slice oid, struct slice value)
 {
-	size_t n, head = 2;
+	struct slice part, flag;
+	uint8_t tag;
 
-	if (in->n < 2 || (in->p[0] & 0x1f) == 0x1f)
-		return false;
-	*tag = in->p[0];
-	n = in->p[1];
-	if (n >= 0x80) {
-		size_t bytes = n & 0x7f;
-
-		if (bytes == 0 || bytes > 3 || in->n < 2 + bytes)
+	if (IS(oid, oid_san))
+		return der_take(&value, DER_SEQUENCE, &out->san);
+	if (IS(oid, oid_ski))
+		return der_take(&value, DER_OCTETS, &out->ski);
+	if (IS(oid, oid_key_usage)) {
+		/* First the number of unused bits. */
+		if (!der_take(&value, DER_BITS, &part) || part.n < 1)
 			return false;
-		n = 0;
-		for (size_t i = 0; i < bytes; i++)
-			n = n << 8 | in->p[2 + i];
-		head += bytes;
+		out->has_key_usage = true;
+		out->key_usage = part.n > 1 ? part.p[1] : 0;
 	}
-	if (n > in->n - head)
-		return false;
-	*content = slice_make(in->p + head, n);
-	*in = slice_make(in->p + head + n, in->n - head - n);
+	if (IS(oid, oid_basic_constraints)) {
+		if (!der_take(&value, DER_SEQUENCE, &part))
+			return false;
+		out->is_ca = der_next(&part, &tag, &flag) && tag == DER_BOOLEAN && flag.n == 1 && flag.p[0] != 0;
+	}
 	return true;
 }
 
-static bool
-der_take(struct slice *in, uint8_t tag, struct slice *content)
-{
-	uint8_t got;
-
-	return der_next(in, &got, content) && got == tag;
-}
-
-/* Days from 1970-01-01 of a date in the Gregorian calendar. */
-static int64_t
-days_of(int64_t y, int64_t m, int64_t d)
-{
-	int64_t era, yoe, doy;
-
-	y -= m <= 2;
-	era = y / 400;
-	yoe = y - era * 400;
-	doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
-/* YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ (RFC 5280, 4.1.2.5). */
-static bool
-time_of(uint8_t tag, struct slice s, int64_t *out)
-{
-	size_t year_digits = tag == TAG_UTC_TIME ? 2 : 4;
-	int64_t v[6] = {0};
-	size_t at = 0;
-
-	if ((tag != TAG_UTC_TIME && tag != TAG_TIME) || s.n != year_digits + 11 || s.p[s.n - 1] != 'Z')
-		return false;
-	for (size_t i = 0; i < 6; i++)
-		for (size_t k = 0; k < (i == 0 ? year_digits : 2); k++, at++) {
-			if (s.p[at] < '0' || s.p[at] > '9')
-				return false;
-			v[i] = v[i] * 10 + (s.p[at] - '0');
-		}
-	if (tag == TAG_UTC_TIME)
-		v[0] += v[0] >= 50 ? 1900 : 2000;
-	if (v[1] < 1 || v[1] > 12 || v[2] < 1 || v[2] > 31 || v[3] > 23 || v[4] > 59 || v[5] > 60)
-		return false;
-	*out = days_of(v[0], v[1], v[2]) * 86400 + v[3] * 3600 + v[4] * 60 + v[5];
-	return true;
-}
-
-/* Finds SubjectAltName among the extensions. */
 static bool
 read_extensions(struct x509 *out, struct slice in)
 {
 	struct slice list, ext, oid, value;
 	uint8_t tag;
 
-	if (!der_take(&in, TAG_SEQUENCE, &list))
+	if (!der_take(&in, DER_SEQUENCE, &list))
 		return false;
 	while (list.n > 0) {
-		if (!der_take(&list, TAG_SEQUENCE, &ext) || !der_take(&ext, TAG_OID, &oid) || !der_next(&ext, &tag, &value))
+		if (!der_take(&list, DER_SEQUENCE, &ext) || !der_take(&ext, DER_OID, &oid) || !der_next(&ext, &tag, &value))
 			return false;
-		if (tag == TAG_BOOLEAN && !der_next(&ext, &tag, &value))
+		if (tag == DER_BOOLEAN && !der_next(&ext, &tag, &value))
 			return false;
-		if (tag != TAG_OCTETS)
+		if (tag != DER_OCTETS)
 			return false;
-		if (slice_eq(oid, slice_make(oid_san, sizeof(oid_san))) && !der_take(&value, TAG_SEQUENCE, &out->san))
+		if (!read_extension(out, oid, value))
 			return false;
 	}
 	return true;
@@ -113,24 +71,24 @@ read_extensions(struct x509 *out, struct slice in)
 int
 x509_read(struct x509 *out, struct slice der)
 {
-	struct slice cert, tbs, part, algorithm, issuer, time;
+	struct slice cert, tbs, part, algorithm, time;
 	uint8_t tag;
 
 	*out = (struct x509){0};
-	if (!der_take(&der, TAG_SEQUENCE, &cert) || !der_take(&cert, TAG_SEQUENCE, &tbs))
+	if (!der_take(&der, DER_SEQUENCE, &cert) || !der_take(&cert, DER_SEQUENCE, &tbs))
 		return -1;
-	if (!der_next(&tbs, &tag, &part) || (tag == TAG_VERSION && !der_next(&tbs, &tag, &part)) || tag != TAG_INTEGER)
+	if (!der_next(&tbs, &tag, &part) || (tag == TAG_VERSION && !der_next(&tbs, &tag, &part)) || tag != DER_INTEGER)
 		return -1;
-	if (!der_take(&tbs, TAG_SEQUENCE, &algorithm) || !der_take(&tbs, TAG_SEQUENCE, &issuer))
+	if (!der_take(&tbs, DER_SEQUENCE, &algorithm) || !der_take(&tbs, DER_SEQUENCE, &out->issuer))
 		return -1;
-	if (!der_take(&tbs, TAG_SEQUENCE, &part))
+	if (!der_take(&tbs, DER_SEQUENCE, &part))
 		return -1;
-	if (!der_next(&part, &tag, &time) || !time_of(tag, time, &out->not_before))
+	if (!der_next(&part, &tag, &time) || !der_read_time(tag, time, &out->not_before))
 		return -1;
-	if (!der_next(&part, &tag, &time) || !time_of(tag, time, &out->not_after))
+	if (!der_next(&part, &tag, &time) || !der_read_time(tag, time, &out->not_after))
 		return -1;
 	/* Subject, public key. */
-	if (!der_take(&tbs, TAG_SEQUENCE, &out->subject) || !der_take(&tbs, TAG_SEQUENCE, &part))
+	if (!der_take(&tbs, DER_SEQUENCE, &out->subject) || !der_take(&tbs, DER_SEQUENCE, &part))
 		return -1;
 	while (tbs.n > 0) {
 		if (!der_next(&tbs, &tag, &part))
@@ -174,9 +132,9 @@ append_common_name(const struct x509 *c, struct buf *out, size_t start, size_t m
 	struct slice rest = c->subject, set, pair, oid, value;
 	uint8_t tag;
 
-	while (der_take(&rest, TAG_SET, &set))
-		if (der_take(&set, TAG_SEQUENCE, &pair) && der_take(&pair, TAG_OID, &oid) && der_next(&pair, &tag, &value) &&
-		    slice_eq(oid, slice_make(oid_common_name, sizeof(oid_common_name))))
+	while (der_take(&rest, DER_SET, &set))
+		if (der_take(&set, DER_SEQUENCE, &pair) && der_take(&pair, DER_OID, &oid) && der_next(&pair, &tag, &value) &&
+		    IS(oid, oid_common_name))
 			append_name(out, start, max, value);
 }
 

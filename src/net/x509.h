@@ -1,6 +1,6 @@
 /*
- * The few things about a certificate that BearSSL does not tell: its names with IP addresses among them, and its dates, for
- * checks and for errors a person can act on. Reads DER in memory; nothing here decides about trust.
+ * The few things about a certificate that BearSSL does not tell: its names with IP addresses among them, its dates, and what
+ * it may be used for, for checks and for errors a person can act on. Reads DER in memory; nothing here decides about trust.
  */
 #ifndef NET_X509_H
 #define NET_X509_H
@@ -18,11 +18,21 @@ struct buf;
 /* Names of one certificate that are looked at. */
 #define X509_NAMES_MAX 1024
 
+/* Bits of KeyUsage (RFC 5280, 4.2.1.3). */
+#define X509_SIGNS 0x80u
+#define X509_SIGNS_CERTS 0x04u
+#define X509_SIGNS_CRLS 0x02u
+
 struct x509 {
-	struct slice subject;           /* content of the subject's SEQUENCE */
+	struct slice issuer;            /* content of the SEQUENCE */
+	struct slice subject;           /* content of the SEQUENCE */
 	struct slice san;               /* content of SubjectAltName's SEQUENCE; absent without one */
 	int64_t not_before;             /* unix seconds */
 	int64_t not_after;
+	struct slice ski;               /* SubjectKeyIdentifier; absent without one */
+	bool is_ca;                     /* BasicConstraints say so */
+	bool has_key_usage;
+	uint8_t key_usage;              /* first byte of KeyUsage: X509_SIGNS_CERTS... */
 };
 
 /* Slices point into der. 0, or -1 when it is not a certificate. */
