@@ -35,6 +35,7 @@ struct served {
 	struct loop *loop;
 	struct conn *conn;
 	void *conn_ctx;
+	void (*conn_over)(void *conn_ctx);
 	struct h1 h1;
 	enum serve_state state;
 	bool in_dispatch;

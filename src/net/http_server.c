@@ -29,6 +29,8 @@ free_later(struct loop_later *later)
 	struct served *v = CONTAINER_OF(later, struct served, later);
 
 	h1_free(&v->h1);
+	if (v->conn_ctx != NULL && v->conn_over != NULL)
+		v->conn_over(v->conn_ctx);
 	free(v);
 }
 
@@ -333,6 +335,7 @@ served_new(struct http_server *s, void *conn_ctx)
 	v->server = s;
 	v->loop = s->loop;
 	v->conn_ctx = conn_ctx;
+	v->conn_over = s->opts.conn_over;
 	h1_init(&v->h1, H1_REQUEST);
 	if (s->opts.head_max > 0)
 		v->h1.limits.head_max = v->h1.limits.line_max = s->opts.head_max;

@@ -42,6 +42,8 @@ struct http_server_opts {
 	size_t head_max;                /* bytes of all header lines; past it 431 */
 	int head_ms, idle_ms, send_ms, body_ms;
 	size_t conns_max;
+	/* A connection given by http_server_adopt_conn is over, or was taken out again: its conn_ctx is not used any more. NULL: not told. */
+	void (*conn_over)(void *conn_ctx);
 };
 
 /*

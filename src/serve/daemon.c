@@ -18,6 +18,7 @@
 #include "scheduler/scheduler.h"
 #include "serve/front.h"
 #include "serve/piece.h"
+#include "serve/proxy.h"
 #include "serve/status.h"
 #include "source/source.h"
 #include "store/store.h"
@@ -78,6 +79,8 @@ on_task_deleted(void *arg, struct store_task *task, enum store_reason reason)
 
 	if (d->parts.engine != NULL)
 		engine_task_deleted(d->parts.engine, task, reason);
+	if (d->parts.proxy != NULL)
+		proxy_forget(d->parts.proxy);
 	if (d->parts.is_ready)
 		local_tell_collected(&d->about_tasks, task, reason);
 }
@@ -311,6 +314,24 @@ start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct
 	return d->parts.status != NULL ? 0 : -1;
 }
 
+/* Accepts; connections are first looked at when the loop runs. */
+static int
+start_proxy(struct daemon *d, struct addr *bound, struct err *e)
+{
+	const struct config *c = d->parts.config;
+	struct addr a;
+
+	*bound = (struct addr){0};
+	if (!c->proxy.server.enable)
+		return 0;
+	d->parts.proxy = proxy_new(&(struct proxy_options){
+		.loop = d->parts.loop, .config = c, .workers = d->parts.workers, .engine = d->parts.engine, .host_id = d->host_id}, e);
+	if (d->parts.proxy == NULL || parse_address(c->proxy.server.ip, c->proxy.server.port, &a, e) < 0 ||
+	    proxy_listen(d->parts.proxy, &a, bound, e) < 0)
+		return err_wrap(e, "proxy.server");
+	return 0;
+}
+
 static struct workers *
 start_workers(struct daemon *d, struct err *e)
 {
@@ -368,7 +389,7 @@ daemon_start(const struct daemon_options *o, struct err *e)
 {
 	struct daemon *d = xcalloc(1, sizeof *d);
 	const struct config *c = o->config;
-	struct addr upload, pieces;
+	struct addr upload, pieces, proxy;
 
 	d->parts.config = c;
 	d->parts.started_ms = clock_mono_ms();
@@ -395,16 +416,18 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	d->parts.engine = engine_new(&(struct engine_options){
 		.loop = d->parts.loop, .config = c, .store = d->parts.store, .workers = d->parts.workers, .parent_tls = d->parent_tls,
 		.insecure_skip_verify = c->x.backend.insecure_skip_verify});
-	if (start_scheduler(d, e) < 0 || start_servers(d, &upload, &pieces, e) < 0)
+	if (start_scheduler(d, e) < 0 || start_servers(d, &upload, &pieces, e) < 0 || start_proxy(d, &proxy, e) < 0)
 		goto fail;
 	d->parts.cluster = cluster_new(&(struct cluster_options){
 		.loop = d->parts.loop, .config = c, .dynconfig_path = o->dynconfig_path, .scheduler_tls = d->scheduler_tls,
 		.own_scheduler = d->own_scheduler[0] != '\0' ? d->own_scheduler : NULL,
 		.host = {.id = d->host_id, .ip = c->host.ip, .hostname = c->host.hostname, .is_seed = c->seed_peer.enable,
-		    .upload_port = addr_port(&upload), .piece_port = addr_port(&pieces), .proxy_port = c->proxy.server.port}}, e);
+		    .upload_port = addr_port(&upload), .piece_port = addr_port(&pieces), .proxy_port = addr_port(&proxy)}}, e);
 	if (d->parts.cluster == NULL)
 		goto fail;
 	d->parts.engine->o.cluster = d->parts.cluster;
+	if (d->parts.proxy != NULL)
+		proxy_set_cluster(d->parts.proxy, d->parts.cluster);
 	set_services(d, &pieces);
 	cluster_start(d->parts.cluster);
 	tick(d);
@@ -413,8 +436,8 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	health_set(&d->download_health, true);
 	health_set(&d->upload_health, true);
 	d->parts.is_ready = true;
-	log_info("started host=%s socket=%s upload=%u pieces=%u start_ms=%lld", d->host_id, c->download.server.socket_path,
-	    (unsigned)addr_port(&upload), (unsigned)addr_port(&pieces), (long long)(clock_mono_ms() - d->parts.started_ms));
+	log_info("started host=%s socket=%s upload=%u pieces=%u proxy=%u start_ms=%lld", d->host_id, c->download.server.socket_path,
+	    (unsigned)addr_port(&upload), (unsigned)addr_port(&pieces), (unsigned)addr_port(&proxy), (long long)(clock_mono_ms() - d->parts.started_ms));
 	return d;
 fail:
 	daemon_free(d);

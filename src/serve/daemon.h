@@ -18,6 +18,7 @@ struct local_counts;
 struct loop;
 struct metrics_backend;
 struct piece_server;
+struct proxy;
 struct rpc_server;
 struct scheduler;
 struct status;
@@ -47,6 +48,7 @@ struct daemon_parts {
 	struct cluster *cluster;
 	struct engine *engine;
 	struct piece_server *pieces;
+	struct proxy *proxy;            /* NULL: proxy.server.enable is false */
 	struct scheduler *scheduler;    /* NULL: none inside */
 	const char *own_scheduler;      /* its address; NULL: none */
 	struct workers *workers;

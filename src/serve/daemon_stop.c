@@ -18,6 +18,7 @@
 #include "scheduler/scheduler.h"
 #include "serve/front.h"
 #include "serve/piece.h"
+#include "serve/proxy.h"
 #include "serve/status.h"
 #include "store/store.h"
 
@@ -68,7 +69,9 @@ left_cluster(void *ctx)
 		front_stop(d->scheduler_front);
 	if (d->parts.scheduler != NULL)
 		scheduler_drain(d->parts.scheduler);
-	d->draining = 2;
+	d->draining = d->parts.proxy != NULL ? 3 : 2;
+	if (d->parts.proxy != NULL)
+		proxy_drain(d->parts.proxy, PROXY_GRACE_MS, server_drained, d);
 	rpc_server_drain(d->parts.download_rpc, GRACE_MS, server_drained, d);
 	piece_server_drain(d->parts.pieces, GRACE_MS, server_drained, d);
 }
@@ -159,6 +162,8 @@ daemon_free(struct daemon *d)
 	front_free(d->scheduler_front);
 	rpc_server_free(d->parts.download_rpc);
 	rpc_server_free(d->parts.upload_rpc);
+	proxy_free(d->parts.proxy);
+	d->parts.proxy = NULL;
 	bring_home(d);
 	if (d->parts.pieces != NULL)
 		piece_server_free(d->parts.pieces);

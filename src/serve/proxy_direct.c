@@ -1,0 +1,265 @@
+/*
+ * Requests that go to their upstream as they are, and its answers as they come (spec: proxy.md 5): both bodies are streamed, each at
+ * the speed of its slower end; after a 101 the bytes go both ways.
+ */
+#include "serve/proxy_internal.h"
+
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "config/config.h"
+#include "net/conn.h"
+#include "net/http_client.h"
+#include "serve/proxy_rules.h"
+#include "text/url.h"
+
+/* Connecting to one address; TLS follows within conn.h's own limit. */
+#define DIRECT_CONNECT_MS (30 * 1000)
+/* No byte of the answer's body while we want some. The wait for its head has no limit of ours: the client has its own. */
+#define DIRECT_IDLE_MS (300 * 1000)
+
+struct proxy_direct {
+	struct list link;
+	struct proxy_side *side;
+	struct http_exchange *x;
+	struct http_call *call;         /* NULL once it ended */
+	struct buf up, down;            /* what the slower end did not take yet */
+	bool up_ended;                  /* the client's body is complete */
+	bool wants_upgrade, head_sent;
+};
+
+static void
+direct_free(struct proxy_direct *d)
+{
+	list_del(&d->link);
+	buf_free(&d->up);
+	buf_free(&d->down);
+	free(d);
+}
+
+/* ---- the request's body, upwards ---- */
+
+static void
+push_up(struct proxy_direct *d)
+{
+	if (d->call == NULL)
+		return;
+	if (d->up.len > 0)
+		buf_consume(&d->up, http_call_write(d->call, buf_data(&d->up), d->up.len));
+	if (d->up.len > 0)
+		return;
+	if (d->up_ended)
+		http_call_write_end(d->call);
+	else
+		http_exchange_resume_body(d->x);
+}
+
+static void
+on_body(void *ctx, const void *p, size_t n)
+{
+	struct proxy_direct *d = ctx;
+	size_t took = d->call != NULL && d->up.len == 0 ? http_call_write(d->call, p, n) : d->call != NULL ? 0 : n;
+
+	if (took == n)
+		return;
+	buf_append(&d->up, (const uint8_t *)p + took, n - took);
+	http_exchange_pause_body(d->x);
+}
+
+static void
+on_body_end(void *ctx)
+{
+	struct proxy_direct *d = ctx;
+
+	d->up_ended = true;
+	if (d->up.len == 0 && d->call != NULL)
+		http_call_write_end(d->call);
+}
+
+/* The upstream wants the body (after its 100 Continue, where the client asked for one). */
+static void
+on_upstream_writable(void *ctx)
+{
+	struct proxy_direct *d = ctx;
+
+	http_exchange_read_body(d->x);
+	push_up(d);
+}
+
+/* ---- the answer, downwards ---- */
+
+static void
+on_writable(void *ctx)
+{
+	struct proxy_direct *d = ctx;
+
+	if (d->down.len > 0)
+		buf_consume(&d->down, http_exchange_write(d->x, buf_data(&d->down), d->down.len));
+	if (d->down.len > 0)
+		return;
+	if (d->call == NULL) {
+		struct http_exchange *x = d->x;
+
+		direct_free(d);
+		http_exchange_end(x);
+		return;
+	}
+	http_call_resume(d->call);
+}
+
+static void
+on_gone(void *ctx)
+{
+	struct proxy_direct *d = ctx;
+
+	if (d->call != NULL)
+		http_call_cancel(d->call);
+	direct_free(d);
+}
+
+static void
+on_head(void *ctx, const struct h1 *head)
+{
+	struct proxy_direct *d = ctx;
+	struct h1_field fields[H1_FIELDS_MAX];
+	bool is_head = slice_eq_str(http_exchange_request(d->x)->method, "HEAD");
+	uint64_t length = head->has_body && !head->has_length ? HTTP_NO_LENGTH : head->length;
+	bool is_upgraded = head->status == 101 && d->wants_upgrade;
+	size_t n = 0;
+
+	for (size_t i = 0; i < head->field_count; i++) {
+		struct slice name = head->fields[i].name;
+
+		/* A 304 tells the length of what it does not send. */
+		if (proxy_field_goes_down(head, name) || (head->status == 304 && slice_ieq_str(name, "content-length")) ||
+		    (is_upgraded && (slice_ieq_str(name, "upgrade") || slice_ieq_str(name, "connection"))))
+			fields[n++] = head->fields[i];
+	}
+	if (is_upgraded) {
+		struct proxy_side *side = d->side;
+		struct conn *up = http_call_take_conn(d->call), *down = http_exchange_take_conn(d->x, 101, fields, n);
+
+		direct_free(d);
+		proxy_splice(side, down, up);
+		return;
+	}
+	if (is_head)
+		length = head->has_length ? head->length : HTTP_NO_LENGTH;
+	d->head_sent = true;
+	if (head->status == 101 || http_exchange_head(d->x, head->status, fields, n, length) < 0) {
+		struct http_exchange *x = d->x;
+		struct proxy_side *side = d->side;
+
+		http_call_cancel(d->call);
+		direct_free(d);
+		proxy_refuse(side, x, 502, PROXY_BY_BACKEND, NULL, 0, "the upstream's answer cannot be passed on");
+	}
+}
+
+static void
+on_data(void *ctx, const void *p, size_t n)
+{
+	struct proxy_direct *d = ctx;
+	size_t took = d->down.len == 0 ? http_exchange_write(d->x, p, n) : 0;
+
+	if (took == n)
+		return;
+	buf_append(&d->down, (const uint8_t *)p + took, n - took);
+	http_call_pause(d->call);
+}
+
+static void
+on_end(void *ctx, const struct h1 *head)
+{
+	struct proxy_direct *d = ctx;
+	struct http_exchange *x = d->x;
+
+	(void)head;
+	d->call = NULL;
+	if (d->down.len > 0)
+		return;         /* on_writable ends it */
+	direct_free(d);
+	http_exchange_end(x);
+}
+
+static void
+on_error(void *ctx, enum http_failure f, const struct err *e)
+{
+	struct proxy_direct *d = ctx;
+	struct proxy_side *side = d->side;
+	struct http_exchange *x = d->x;
+	bool head_sent = d->head_sent;
+
+	d->call = NULL;
+	direct_free(d);
+	if (!head_sent) {
+		proxy_refuse(side, x, f == HTTP_TIMED_OUT ? 504 : f == HTTP_BAD_REQUEST ? 400 : 502, f == HTTP_BAD_REQUEST ? PROXY_BY_PROXY :
+		    PROXY_BY_BACKEND, NULL, 0, e->text);
+		return;
+	}
+	log_warn("upstream broke off within its answer client=%s error=\"%s\"", conn_peer_text(http_exchange_conn(x)), e->text);
+	atomic_fetch_add_explicit(&side->proxy->counts.failed, 1, memory_order_relaxed);
+	http_exchange_abort(x);
+}
+
+/* ---- start ---- */
+
+static size_t
+request_fields(const struct proxy_request *r, bool is_upgrade, struct slice via, struct h1_field fields[H1_FIELDS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->head->field_count && n < H1_FIELDS_MAX - 1; i++) {
+		struct slice name = r->head->fields[i].name;
+
+		if (!proxy_field_goes_up(r->head, name) && !(is_upgrade && slice_ieq_str(name, "upgrade")))
+			continue;
+		if (r->drops_authorization && slice_ieq_str(name, "authorization"))
+			continue;
+		fields[n++] = r->head->fields[i];
+	}
+	fields[n++] = (struct h1_field){slice_str("Via"), via};
+	return n;
+}
+
+void
+proxy_direct(const struct proxy_request *r)
+{
+	static const struct http_events call_events = {
+		.on_head = on_head, .on_data = on_data, .on_end = on_end, .on_error = on_error, .on_writable = on_upstream_writable,
+	};
+	static const struct http_exchange_events client_events = {
+		.on_body = on_body, .on_body_end = on_body_end, .on_writable = on_writable, .on_gone = on_gone,
+	};
+	struct proxy_side *side = r->side;
+	struct proxy *p = side->proxy;
+	struct proxy_direct *d = xcalloc(1, sizeof *d);
+	struct buf target = BUF_INIT;
+	struct h1_field fields[H1_FIELDS_MAX];
+	char *host = slice_dup(url_hostname(r->parsed)), *method = slice_dup(r->head->method);
+	bool is_tls = slice_eq_str(r->parsed->scheme, "https"), is_upgrade = r->head->wants_upgrade && !r->head->has_body;
+	struct http_request q = {
+		.method = method, .host = host, .port = (uint16_t)url_port(r->parsed), .fields = fields, .tls = is_tls ? p->upstream_tls : NULL,
+		.has_body = r->head->has_body, .has_length = r->head->has_length, .length = r->head->length,
+		.expect_continue = r->head->expects_continue, .is_upgrade = is_upgrade, .connect_ms = DIRECT_CONNECT_MS, .idle_ms = DIRECT_IDLE_MS,
+	};
+
+	/* A method that is known to have a body says so even when it is empty. */
+	if (!q.has_body && r->head->has_length)
+		q.has_body = true;
+	d->side = side;
+	d->x = r->x;
+	d->wants_upgrade = is_upgrade;
+	list_add_tail(&side->direct, &d->link);
+	proxy_raw_target(r->url, &target);
+	q.target = buf_slice(&target);
+	q.field_count = request_fields(r, is_upgrade, slice_str(p->via), fields);
+	http_exchange_set_events(r->x, &client_events, d);
+	d->call = http_call_start(side->client, &q, &call_events, d);
+	buf_free(&target);
+	free(host);
+	free(method);
+}
