@@ -8,6 +8,7 @@
 static const struct command task_commands[] = {
 	{.name = "ls", .about = "Lists tasks", .main = ctl_task_ls},
 	{.name = "rm", .about = "Removes a task", .main = ctl_task_rm},
+	{.name = "preheat", .about = "Has a file or an image fetched by peers before it is asked for", .main = ctl_task_preheat},
 	{0},
 };
 
@@ -32,5 +33,5 @@ int
 dfctl_main(int argc, char **argv)
 {
 	return commands_main(&(struct command_group){
-		.name = "dfctl", .about = "Shows and removes what a dfdaemon holds.", .commands = commands}, argc, argv);
+		.name = "dfctl", .about = "Shows and removes what a dfdaemon holds, and preheats.", .commands = commands}, argc, argv);
 }

@@ -113,6 +113,8 @@ struct scheduler_metrics {
 	uint64_t stat_task, stat_task_failure, stat_peer, stat_peer_failure;
 	uint64_t leave_host, leave_host_failure, leave_task, leave_task_failure, leave_peer, leave_peer_failure;
 	uint64_t list_hosts, list_hosts_failure;
+	uint64_t preheat_file, preheat_file_failure;                    /* calls */
+	uint64_t preheat_job_failure;                                   /* jobs that nothing came of */
 	uint64_t schedule_duration[SCHEDULER_DURATION_BUCKETS];         /* answers by time since the request */
 	uint64_t schedule_duration_sum_ms, schedule_duration_count;
 	uint64_t seed_trigger_ok, seed_trigger_failed;

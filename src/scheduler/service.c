@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "proto/scheduler.h"
 #include "scheduler/persist.h"
+#include "scheduler/preheat.h"
 #include "scheduler/service.h"
 #include "wire/pb.h"
 
@@ -120,6 +121,7 @@ scheduler_new(struct loop *loop, const struct scheduler_options *o, struct err *
 		snapshot_load(s, s->snapshot_path);
 	}
 	s->persist = persist_new(s, o->journal_path);
+	s->preheat = preheat_new(s);
 	arm(s, 1000);
 	return s;
 }
@@ -146,6 +148,7 @@ scheduler_serve(struct scheduler *s, struct rpc_server *server)
 	m->on_cancel = service_peer_cancelled;
 	service_add_methods(s);
 	persist_add_methods(s);
+	preheat_add_methods(s);
 	rpc_server_add(server, s->methods, s->n_methods, s);
 }
 
@@ -167,6 +170,7 @@ scheduler_free(struct scheduler *s)
 	loop_timer_clear(s->loop, &s->timer);
 	if (s->later.link.next)
 		loop_defer_clear(&s->later);
+	preheat_free(s->preheat);
 	persist_free(s->persist);
 	service_call_free(s);
 	sched_core_free(&s->core);

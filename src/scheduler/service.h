@@ -15,6 +15,7 @@
 
 struct common_host;
 struct persist;
+struct preheat;
 struct pb_method;
 struct rpc_call;
 struct rpc_channel;
@@ -52,6 +53,7 @@ struct scheduler {
 	struct tls_config *peer_tls;
 	bool is_draining;
 	struct persist *persist;        /* tasks of the persistent kinds */
+	struct preheat *preheat;        /* jobs */
 };
 
 /* The time, for the core; before every call into it. */

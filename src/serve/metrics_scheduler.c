@@ -105,6 +105,9 @@ metrics_of_scheduler(struct metrics_text *t, const struct scheduler *s)
 	counter(t, S "leave_peer_failure_total", "Calls of DeletePeer that failed.", m.leave_peer_failure);
 	counter(t, S "list_hosts_total", "Calls of ListHosts.", m.list_hosts);
 	counter(t, S "list_hosts_failure_total", "Calls of ListHosts that failed.", m.list_hosts_failure);
+	counter(t, S "preheat_file_total", "Calls of PreheatFile.", m.preheat_file);
+	counter(t, S "preheat_file_failure_total", "Calls of PreheatFile that failed.", m.preheat_file_failure);
+	counter(t, S "preheat_job_failure_total", "Preheat jobs that brought nothing to any host.", m.preheat_job_failure);
 	counter(t, S "source_grants_total", "Peers sent to the source.", m.source_grants);
 	metrics_family(t, METRICS_COUNTER, S "seed_trigger_total", "Seed peers that were asked to download.", false);
 	metrics_sample1(t, m.seed_trigger_failed, "result", "failed");

@@ -14,6 +14,7 @@ from cluster import Cluster, Origin, make_file, run_tests, sha256, wait_for  # n
 MIB = 1 << 20
 RUN_S = 30
 REPLICAS_S = 15
+STATS = 100         # bytes that questions for the length take
 
 
 class Ended:
@@ -285,6 +286,59 @@ def test_dfctl_removes_a_download(build):
             assert json.loads(dfctl(a, "task", "ls", "--json").out) == []
         finally:
             origin.stop()
+
+
+# ---- preheat ----
+
+def preheat(cluster, url, *args):
+    return tool(cluster.build, "dfctl", "task", "preheat", url, "--scheduler-endpoint", f"http://127.0.0.1:{cluster.scheduler_port}", *args)
+
+
+def held(peer):
+    return [t for t in json.loads(dfctl(peer, "task", "ls", "--json").out) if t["finished_at"]]
+
+
+def test_preheat_of_a_file(build):
+    """A file is at the seed before anybody asks; with the scope of all peers at each of them; the origin is read once."""
+    with Cluster(build, peers=2) as c:
+        origin = Origin(build)
+        try:
+            url = origin.url("/gen/12M/1/f")
+            p = preheat(c, url, "--tag", "t")
+            assert (p.code, p.out, p.err) == (0, "Preheat Succeeded!\n", ""), p.err
+            wait_for(lambda: held(c.seed), REPLICAS_S, "the seed has it")
+            assert not held(c.peers[0]) and origin.bytes() < 12 * MIB + STATS
+            # It is the task of a user who gives the same tag.
+            origin.reset()
+            code, err = c.peers[0].dfget(url, c.path("out"), "--tag", "t")
+            assert code == 0 and origin.bytes() < STATS, err
+            assert len(held(c.seed)) == 1
+            url = origin.url("/gen/12M/2/f")
+            origin.reset()
+            p = preheat(c, url, "--scope", "all_peers")
+            assert p.code == 0, p.err
+            wait_for(lambda: len(held(c.peers[0])) == 2 and len(held(c.peers[1])) == 1, REPLICAS_S, "all peers have it")
+            assert origin.bytes() < 12 * MIB + STATS
+            p = preheat(c, origin.url("/gen/12M/3/f"), "--scope", "single_seed_peer")
+            assert p.code == 0, p.err
+            wait_for(lambda: len(held(c.seed)) == 3, REPLICAS_S, "the seed has it")
+            fails(preheat(c, origin.url("/d/")), "Preheating Task Failed!",
+                  "failed to list task entries: backend error: 404 Not Found")
+            fails(preheat(c, url, "--scope", "all_seed_peers", "--ip", "10.9.8.7"), "no seed peer found")
+            fails(preheat(c, "nothing"), "invalid PreheatFileRequest.Url: value must be absolute")
+            fails(preheat(c, url, "--percentage", "0"), "0 is not in 1..=100", code=2)
+            fails(preheat(c, url, "--scope", "everywhere"), "[possible values: single_seed_peer, all_peers, all_seed_peers]", code=2)
+        finally:
+            origin.stop()
+
+
+def test_preheat_without_a_seed(build):
+    with Cluster(build, peers=1, seed=False) as c:
+        fails(preheat(c, "http://127.0.0.1:1/f"), "Bad Code: The system is not in a state required for the operation's execution",
+              "Message: no available seed peer")
+        fails(tool(build, "dfctl", "task", "preheat", "http://x/f", "--scheduler-endpoint", "http://127.0.0.1:1"), "Preheating Task Failed!",
+              "127.0.0.1:1")
+        fails(tool(build, "dfctl", "task", "preheat", "http://x/f", "--scheduler-endpoint", "nothing"), "nothing is not http://HOST:PORT")
 
 
 def test_command_lines(build):
