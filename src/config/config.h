@@ -188,6 +188,7 @@ struct config_proxy {
 		uint64_t request_rate_limit;            /* 0 refuses everything, as in the reference */
 		const char *ca_cert;                    /* or NULL; together with ca_key */
 		const char *ca_key;                     /* or NULL */
+		struct config_strings intercept_hosts;  /* host patterns; when not empty, CONNECT to other hosts is a blind tunnel */
 		struct {
 			bool is_on;
 			const char *username;           /* NULL when off */

@@ -406,6 +406,7 @@ static const struct schema_key proxy_server_keys[] = {
 	KEY("requestRateLimit", U64, proxy.server.request_rate_limit, "4000"),
 	FILE_KEY("caCert", proxy.server.ca_cert),
 	FILE_KEY("caKey", proxy.server.ca_key),
+	KEY("interceptHosts", TEXTS, proxy.server.intercept_hosts, NULL),
 	KEY("basicAuth", SECTION, proxy.server.basic_auth.is_on, NULL, .table = &basic_auth, .has_presence = true),
 };
 static const struct schema proxy_server = SCHEMA(proxy_server_keys);

@@ -89,7 +89,7 @@ struct conn *conn_adopt(struct loop *loop, int fd, const struct conn_opts *opts,
 /* Gives the connection to another owner on the same loop; untaken bytes are offered to it in the next turn. */
 void conn_set_events(struct conn *c, const struct conn_events *ev, void *ctx);
 /* Plaintext so far, TLS from here: after CONNECT through a proxy, or after looking at the first byte. Untaken bytes go into
- * the handshake; on_open follows when it is done. name as opts.tls_name. */
+ * the handshake (called in on_data: then take none); on_open follows when it is done. name as opts.tls_name. */
 void conn_start_tls(struct conn *c, struct tls_config *tls, const char *name);
 /* Takes the descriptor out of a plaintext connection, to adopt it elsewhere (another loop's thread: send both there by
  * loop_post). `unread` gets the untaken bytes. Bytes queued for sending must be gone before. -1 and the connection unchanged

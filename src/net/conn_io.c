@@ -346,11 +346,14 @@ deliver(struct conn *c, const uint8_t *p, size_t n)
 			return;
 		buf_consume(&c->rx, taken);
 	} else {
+		bool was_tls = c->tls != NULL;
+
 		taken = c->ev.on_data(c, c->ctx, p, n);
 		if (c->state == CONN_DEAD)
 			return;
+		/* When the owner has seen that TLS begins here, the rest is the handshake's. */
 		if (taken < n)
-			buf_append(&c->rx, p + taken, n - taken);
+			buf_append(!was_tls && c->tls != NULL ? &c->early : &c->rx, p + taken, n - taken);
 	}
 	if (c->rx.len > CONN_UNTAKEN_MAX) {
 		struct err e;

@@ -39,6 +39,7 @@ struct served {
 	struct h1 h1;
 	enum serve_state state;
 	bool in_dispatch;
+	bool is_known;                  /* a byte has come: whether it is TLS is settled */
 	struct http_exchange x;
 	struct loop_timer timer;
 	struct loop_later later;        /* free */

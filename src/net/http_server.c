@@ -219,6 +219,24 @@ served_pump(struct served *v, struct slice *in)
 	}
 }
 
+/* The first byte of a TLS handshake (RFC 8446, 5.1). True: the connection goes on in TLS. */
+static bool
+turn_to_tls(struct served *v, uint8_t first)
+{
+	const struct http_server_opts *o = &v->server->opts;
+	struct tls_config *tls;
+
+	v->is_known = true;
+	if (first != 0x16 || o->start_tls == NULL || conn_is_tls(v->conn))
+		return false;
+	tls = o->start_tls(o->start_tls_ctx, v->conn);
+	if (tls == NULL)
+		return false;
+	conn_start_tls(v->conn, tls, NULL);
+	tls_config_unref(tls);
+	return true;
+}
+
 static size_t
 on_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
 {
@@ -227,6 +245,8 @@ on_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
 
 	if (v->state == SERVE_LINGER)
 		return n;
+	if (!v->is_known && n > 0 && turn_to_tls(v, *p))
+		return 0;
 	v->in_dispatch = true;
 	served_pump(v, &in);
 	v->in_dispatch = false;

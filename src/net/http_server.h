@@ -42,6 +42,10 @@ struct http_server_opts {
 	size_t head_max;                /* bytes of all header lines; past it 431 */
 	int head_ms, idle_ms, send_ms, body_ms;
 	size_t conns_max;
+	/* For connections without TLS whose first byte begins a TLS handshake: a referenced server configuration to go on with, or
+	 * NULL to answer 400 as plain text. NULL: always that. */
+	struct tls_config *(*start_tls)(void *ctx, struct conn *c);
+	void *start_tls_ctx;
 	/* A connection given by http_server_adopt_conn is over, or was taken out again: its conn_ctx is not used any more. NULL: not told. */
 	void (*conn_over)(void *conn_ctx);
 };

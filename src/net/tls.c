@@ -30,12 +30,12 @@ copy_alpn(struct tls_config *c, const char *const *names, struct err *e)
 
 /* Reads a file of anchors. Broken ones in a bundle are skipped, but a file of none is an error. */
 static int
-load_anchors(struct tls_config *c, const char *path, struct err *e)
+load_anchors(struct tls_config *c, struct tls_file *file, const char *path, struct err *e)
 {
 	struct slice pem;
 	size_t before = c->anchors.count, bad = 0;
 
-	if (tls_file_read(&c->ca_file, path, &pem, e) != 0)
+	if (tls_file_read(file, path, &pem, e) != 0)
 		return -1;
 	tls_anchors_add_pem(&c->anchors, pem, &bad);
 	free((void *)(uintptr_t)pem.p);
@@ -107,7 +107,9 @@ tls_client_new(const struct tls_client_opts *o, struct err *e)
 	}
 	if (o->cert_file != NULL && load_identity(c, o->cert_file, o->key_file, e) != 0)
 		goto fail;
-	if (o->ca_file != NULL && load_anchors(c, o->ca_file, e) != 0)
+	if (o->ca_file != NULL && load_anchors(c, &c->ca_file, o->ca_file, e) != 0)
+		goto fail;
+	if (o->more_ca_file != NULL && load_anchors(c, &c->more_ca_file, o->more_ca_file, e) != 0)
 		goto fail;
 	if (o->ca_pem.n > 0) {
 		size_t before = c->anchors.count;
@@ -121,7 +123,7 @@ tls_client_new(const struct tls_client_opts *o, struct err *e)
 	}
 	if (add_ders(c, o->ca_ders, o->ca_der_count, e) != 0)
 		goto fail;
-	if (o->system_roots && tls_anchors_add_system(&c->anchors, e) != 0)
+	if (o->system_roots && tls_anchors_add_system(&c->anchors, e) != 0 && c->anchors.count == 0)
 		goto fail;
 	if (c->anchors.count == 0 && !c->insecure) {
 		err_set(e, ERR_INVALID_ARGUMENT, "TLS: no certificate authority to trust");
@@ -139,6 +141,7 @@ tls_server_new(const struct tls_server_opts *o, struct err *e)
 	struct tls_config *c = new_config(true);
 
 	c->require_alpn = o->require_alpn;
+	c->refuse_other_alpn = o->refuse_other_alpn;
 	c->pick = o->pick;
 	c->pick_ctx = o->pick_ctx;
 	if (copy_alpn(c, o->alpn, e) != 0)
@@ -154,7 +157,7 @@ tls_server_new(const struct tls_server_opts *o, struct err *e)
 	}
 	if (o->client_ca_file != NULL) {
 		c->require_client = true;
-		if (load_anchors(c, o->client_ca_file, e) != 0)
+		if (load_anchors(c, &c->ca_file, o->client_ca_file, e) != 0)
 			goto fail;
 	}
 	return c;
@@ -180,6 +183,7 @@ tls_config_unref(struct tls_config *c)
 	for (size_t i = 0; i < c->alpn_count; i++)
 		free(c->alpn[i]);
 	tls_file_free(&c->ca_file);
+	tls_file_free(&c->more_ca_file);
 	tls_file_free(&c->cert_file);
 	tls_file_free(&c->key_file);
 	free((void *)(uintptr_t)c->ca_pem.p);
@@ -195,7 +199,8 @@ tls_config_refresh(struct tls_config **cfg, struct err *e)
 	struct tls_config *old = *cfg, *now;
 	const char *alpn[TLS_ALPN_MAX + 1] = {NULL};
 
-	if (!tls_file_changed(&old->ca_file) && !tls_file_changed(&old->cert_file) && !tls_file_changed(&old->key_file))
+	if (!tls_file_changed(&old->ca_file) && !tls_file_changed(&old->more_ca_file) && !tls_file_changed(&old->cert_file) &&
+	    !tls_file_changed(&old->key_file))
 		return 0;
 	for (size_t i = 0; i < old->alpn_count; i++)
 		alpn[i] = old->alpn[i];
@@ -203,13 +208,13 @@ tls_config_refresh(struct tls_config **cfg, struct err *e)
 		struct tls_server_opts o = {
 			.cert_file = old->cert_file.path, .key_file = old->key_file.path, .client_ca_file = old->ca_file.path,
 			.identity = old->cert_file.path == NULL ? old->identity : NULL,
-			.alpn = alpn, .require_alpn = old->require_alpn, .pick = old->pick, .pick_ctx = old->pick_ctx,
+			.alpn = alpn, .require_alpn = old->require_alpn, .refuse_other_alpn = old->refuse_other_alpn, .pick = old->pick, .pick_ctx = old->pick_ctx,
 		};
 
 		now = tls_server_new(&o, e);
 	} else {
 		struct tls_client_opts o = {
-			.ca_file = old->ca_file.path, .ca_pem = old->ca_pem, .ca_ders = old->ca_ders,
+			.ca_file = old->ca_file.path, .more_ca_file = old->more_ca_file.path, .ca_pem = old->ca_pem, .ca_ders = old->ca_ders,
 			.ca_der_count = old->ca_der_count,
 			.system_roots = old->system_roots, .insecure = old->insecure, .no_name_check = old->no_name_check,
 			.cert_file = old->cert_file.path, .key_file = old->key_file.path, .old_suites = old->old_suites,

@@ -34,10 +34,11 @@ struct tls_client_opts {
 	/* Trust, added up: a PEM bundle file, PEM in memory, DER certificates, the system's roots (SSL_CERT_FILE,
 	 * SSL_CERT_DIR, then the usual places: backends.md 2.6). */
 	const char *ca_file;
+	const char *more_ca_file;       /* a second one */
 	struct slice ca_pem;
 	const struct slice *ca_ders;    /* unparsable ones are skipped; none parsable is an error */
 	size_t ca_der_count;
-	bool system_roots;
+	bool system_roots;              /* a system without any is an error only when there is nothing else to trust */
 	bool insecure;                  /* any certificate, any name: only the handshake signature is checked */
 	bool no_name_check;             /* chain yes, name no */
 	/* Client certificate; both or neither. */
@@ -55,8 +56,9 @@ struct tls_server_opts {
 	const char *client_ca_file;     /* with it a client certificate signed by it is required */
 	const char *const *alpn;
 	bool require_alpn;
+	bool refuse_other_alpn;         /* a client that offers names, and none of ours, is refused (RFC 7301, 3.2) */
 	/* Chooses by the name the client sent (may be ""): a referenced identity, or NULL to refuse. Called in the
-	 * connection's loop. */
+	 * connection's loop. With `identity` only for clients that sent a name: that one is for the others. */
 	struct tls_identity *(*pick)(void *ctx, const char *sni);
 	void *pick_ctx;
 };

@@ -200,7 +200,7 @@ choose(const br_ssl_server_policy_class **ctx, const br_ssl_server_context *cc, 
 	struct tls_identity *id = t->cfg->identity;
 
 	(void)cc;
-	if (t->cfg->pick != NULL) {
+	if (t->cfg->pick != NULL && (id == NULL || br_ssl_engine_get_server_name(t->eng)[0] != '\0')) {
 		t->picked = t->cfg->pick(t->cfg->pick_ctx, br_ssl_engine_get_server_name(t->eng));
 		id = t->picked;
 	}
@@ -257,7 +257,7 @@ set_common(struct tls_engine *t)
 	br_ssl_engine_set_suites(t->eng, suites, n);
 	if (cfg->is_server)
 		flags |= BR_OPT_ENFORCE_SERVER_PREFERENCES;
-	if (cfg->require_alpn)
+	if (cfg->require_alpn || cfg->refuse_other_alpn)
 		flags |= BR_OPT_FAIL_ON_ALPN_MISMATCH;
 	br_ssl_engine_set_all_flags(t->eng, flags);
 	for (size_t i = 0; i < cfg->alpn_count; i++)

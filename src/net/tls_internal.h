@@ -46,6 +46,7 @@ struct tls_config {
 	bool no_name_check;
 	bool old_suites;
 	bool require_alpn;
+	bool refuse_other_alpn;
 	bool require_client;            /* server: client certificate */
 	bool system_roots;
 	struct tls_anchors anchors;
@@ -57,6 +58,7 @@ struct tls_config {
 
 	/* What it was made of, for tls_config_refresh. */
 	struct tls_file ca_file;
+	struct tls_file more_ca_file;
 	struct tls_file cert_file;
 	struct tls_file key_file;
 	struct slice ca_pem;            /* owned */

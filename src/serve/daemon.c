@@ -19,6 +19,7 @@
 #include "serve/front.h"
 #include "serve/piece.h"
 #include "serve/proxy.h"
+#include "serve/proxy_tls.h"
 #include "serve/status.h"
 #include "source/source.h"
 #include "store/store.h"
@@ -319,13 +320,18 @@ static int
 start_proxy(struct daemon *d, struct addr *bound, struct err *e)
 {
 	const struct config *c = d->parts.config;
+	struct proxy_interceptor *tls;
 	struct addr a;
 
 	*bound = (struct addr){0};
 	if (!c->proxy.server.enable)
 		return 0;
+	tls = proxy_tls_new(c, d->parts.workers->count, e);
+	if (tls == NULL)
+		return -1;
 	d->parts.proxy = proxy_new(&(struct proxy_options){
-		.loop = d->parts.loop, .config = c, .workers = d->parts.workers, .engine = d->parts.engine, .host_id = d->host_id}, e);
+		.loop = d->parts.loop, .config = c, .workers = d->parts.workers, .engine = d->parts.engine, .host_id = d->host_id,
+		.interceptor = tls}, e);
 	if (d->parts.proxy == NULL || parse_address(c->proxy.server.ip, c->proxy.server.port, &a, e) < 0 ||
 	    proxy_listen(d->parts.proxy, &a, bound, e) < 0)
 		return err_wrap(e, "proxy.server");
@@ -351,7 +357,13 @@ start_workers(struct daemon *d, struct err *e)
 	source.redirect_cache_ttl_ms = c->backend.cache_temporary_redirect_ttl_ms;
 	source.observer = metrics_backend_observer(&d->backend);
 	source.insecure_skip_verify = c->x.backend.insecure_skip_verify;
+	source.ca_files[0] = c->x.backend.ca_cert;
+	source.ca_files[1] = c->proxy.registry_mirror.cert;
+	if (source.insecure_skip_verify)
+		log_warn("the certificates of origins are not verified: x.backend.insecureSkipVerify");
 	w = workers_new(d->parts.loop, c->x.server.io_threads, &source, e);
+	if (w == NULL)
+		err_wrap(e, "origins (x.backend.caCert, proxy.registryMirror.cert, http_proxy)");
 	free(headers);
 	return w;
 }

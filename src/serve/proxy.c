@@ -34,6 +34,15 @@ tunnel_over(void *conn_ctx)
 	proxy_tunnel_free(conn_ctx);
 }
 
+static struct tls_config *
+start_tls(void *ctx, struct conn *c)
+{
+	struct proxy_side *side = ctx;
+	struct proxy_interceptor *i = side->proxy->o.interceptor;
+
+	return i->on_port(i, side, c);
+}
+
 static void
 side_start(struct loop_msg *msg)
 {
@@ -45,6 +54,10 @@ side_start(struct loop_msg *msg)
 		.conn_over = tunnel_over,
 	};
 
+	if (p->o.interceptor != NULL && p->o.interceptor->on_port != NULL) {
+		o.start_tls = start_tls;
+		o.start_tls_ctx = side;
+	}
 	side->dns = dns_new(side->loop, &(struct dns_opts){0});
 	side->client = http_client_new(side->loop, &(struct http_client_opts){.dns = side->dns, .proxies = &p->proxies});
 	side->http = http_server_new(side->loop, &o, proxy_on_request, side);
@@ -140,15 +153,17 @@ static int
 load_trust(struct proxy *p, struct err *e)
 {
 	const struct config *c = p->o.config;
-	struct tls_client_opts o = {.ca_file = c->proxy.registry_mirror.cert, .system_roots = true, .insecure = c->x.backend.insecure_skip_verify};
+	struct tls_client_opts o = {
+		.ca_file = c->x.backend.ca_cert, .more_ca_file = c->proxy.registry_mirror.cert, .system_roots = true,
+		.insecure = c->x.backend.insecure_skip_verify};
 
 	if (o.insecure)
 		o.system_roots = false;
 	p->upstream_tls = tls_client_new(&o, e);
 	if (p->upstream_tls != NULL)
 		return 0;
-	if (o.ca_file != NULL)
-		return err_wrap(e, "proxy.registryMirror.cert");
+	if (o.ca_file != NULL || o.more_ca_file != NULL)
+		return err_wrap(e, "x.backend.caCert, proxy.registryMirror.cert");
 	/* No roots on this system: said now, and to whoever asks for https. */
 	log_warn("the proxy cannot reach https upstreams: %s", e->text);
 	return 0;

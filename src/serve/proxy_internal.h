@@ -108,6 +108,8 @@ struct proxy_interceptor {
 	bool (*takes)(struct proxy_interceptor *i, struct slice host, uint16_t port);
 	/* Answers the CONNECT (http_exchange_take_conn with 200), does the handshake, ends with proxy_serve_conn. t is owned from here on. */
 	void (*connect)(struct proxy_interceptor *i, struct proxy_side *side, struct http_exchange *x, struct proxy_tunnel *t);
+	/* A client begins TLS on the plain port: a referenced configuration, or NULL to answer 400. NULL: always that. */
+	struct tls_config *(*on_port)(struct proxy_interceptor *i, struct proxy_side *side, struct conn *c);
 	/* Connections of this side that are still in the handshake are cut. */
 	void (*close_side)(struct proxy_interceptor *i, struct proxy_side *side);
 	void (*free_all)(struct proxy_interceptor *i);

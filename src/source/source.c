@@ -47,6 +47,23 @@ copy_headers(struct arena *mem, struct source_headers h)
 	return (struct source_headers){at, h.count};
 }
 
+static struct tls_config *
+trust_system(struct source *s, struct err *e)
+{
+	struct tls_client_opts t = {
+		.system_roots = true, .ca_file = s->cfg.ca_files[0], .more_ca_file = s->cfg.ca_files[1], .alpn = alpn};
+	int64_t now = clock_mono_ms();
+
+	if (s->system_tls == NULL) {
+		s->system_tls = tls_client_new(&t, e);
+		s->system_tls_checked_ms = now;
+	} else if (now - s->system_tls_checked_ms > SYSTEM_TLS_CHECK_MS) {
+		s->system_tls_checked_ms = now;
+		tls_config_refresh(&s->system_tls, NULL);
+	}
+	return s->system_tls;
+}
+
 struct source *
 source_new(struct loop *l, const struct source_config *cfg, struct err *e)
 {
@@ -65,8 +82,13 @@ source_new(struct loop *l, const struct source_config *cfg, struct err *e)
 	if (s->cfg.retry_base_ms <= 0)
 		s->cfg.retry_base_ms = SOURCE_RETRY_BASE_MS;
 	redirect_cache_init(&s->redirects);
+	for (size_t i = 0; i < COUNT_OF(cfg->ca_files); i++)
+		s->cfg.ca_files[i] = cfg->ca_files[i] != NULL ? arena_strdup(&s->mem, cfg->ca_files[i]) : NULL;
 	list_init(&s->ops);
 	if (http_proxies_read(&s->proxies, getenv, e) != 0)
+		goto fail;
+	/* The system's roots are looked for when first needed; a file that somebody named must be there. */
+	if ((cfg->ca_files[0] != NULL || cfg->ca_files[1] != NULL) && trust_system(s, e) == NULL)
 		goto fail;
 	if (s->proxies.http.host != NULL && s->proxies.http.is_tls) {
 		struct tls_client_opts t = {.system_roots = true, .alpn = alpn};
@@ -401,22 +423,6 @@ trust_anybody(struct source *s, struct err *e)
 	if (s->insecure_tls == NULL)
 		s->insecure_tls = tls_client_new(&t, e);
 	return s->insecure_tls;
-}
-
-static struct tls_config *
-trust_system(struct source *s, struct err *e)
-{
-	struct tls_client_opts t = {.system_roots = true, .alpn = alpn};
-	int64_t now = clock_mono_ms();
-
-	if (s->system_tls == NULL) {
-		s->system_tls = tls_client_new(&t, e);
-		s->system_tls_checked_ms = now;
-	} else if (now - s->system_tls_checked_ms > SYSTEM_TLS_CHECK_MS) {
-		s->system_tls_checked_ms = now;
-		tls_config_refresh(&s->system_tls, NULL);
-	}
-	return s->system_tls;
 }
 
 struct tls_config *

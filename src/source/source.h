@@ -127,6 +127,7 @@ struct source_config {
 	bool redirect_cache_on;                 /* backend.enableCacheTemporaryRedirect */
 	int64_t redirect_cache_ttl_ms;          /* backend.cacheTemporaryRedirectTTL */
 	bool insecure_skip_verify;              /* backend.insecureSkipVerify */
+	const char *ca_files[2];                /* PEM, trusted besides the system's roots; NULL: none. Read at once */
 	int64_t connect_timeout_ms;             /* one address; 0 means SOURCE_CONNECT_TIMEOUT_MS */
 	int64_t idle_timeout_ms;                /* no byte for so long while we want some; 0 means SOURCE_IDLE_TIMEOUT_MS */
 	int64_t retry_base_ms;                  /* first back-off at most this, then doubling; 0 means SOURCE_RETRY_BASE_MS */

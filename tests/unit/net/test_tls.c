@@ -473,6 +473,99 @@ a_plain_connection_turns_to_tls(void **state)
 	free_world(w);
 }
 
+/* As a proxy does: the first byte tells that it is TLS, and it goes on with the byte still untaken. */
+static size_t
+turn_to_tls(struct conn *c, void *ctx, const uint8_t *p, size_t n)
+{
+	struct end *e = ctx;
+
+	if (e->bulk != NULL && n > 0 && p[0] == 0x16) {
+		struct tls_config *sc = server_config(&plain_server);
+
+		e->bulk = NULL;
+		conn_start_tls(c, sc, NULL);
+		tls_config_unref(sc);
+		return 0;
+	}
+	return on_data(c, ctx, p, n);
+}
+
+static void
+tls_may_begin_where_its_first_byte_is_seen(void **state)
+{
+	static const struct conn_events looking = {.on_open = on_open, .on_data = turn_to_tls, .on_close = on_close};
+	struct world *w = xcalloc(1, sizeof(*w));
+	struct tls_config *cc = client_config(&plain_client);
+	int fd[2];
+
+	(void)state;
+	w->loop = loop_new("tls", NULL);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	w->client.conn = conn_adopt(w->loop, fd[0], &(struct conn_opts){.tls = cc, .tls_name = "localhost"}, &events, &w->client);
+	w->server.bulk = (const uint8_t *)"not yet";
+	w->server.conn = conn_adopt(w->loop, fd[1], &(struct conn_opts){0}, &looking, &w->server);
+	RUN_UNTIL(w, w->client.open && conn_is_tls(w->server.conn));
+	conn_write(w->client.conn, "secret", 6, NULL);
+	RUN_UNTIL(w, w->server.in.len == 6);
+	tls_config_unref(cc);
+	free_world(w);
+}
+
+static void
+client_of_other_protocols_is_refused_only_when_it_names_some(void **state)
+{
+	static const struct tls_server_opts strict = {
+		.cert_file = DIR "server.crt", .key_file = DIR "server.key", .alpn = http1, .refuse_other_alpn = true};
+	struct tls_client_opts other = {.ca_file = DIR "ca.crt", .alpn = h2};
+	struct world *w = shake(client_config(&plain_client), "localhost", server_config(&strict));
+
+	(void)state;
+	assert_true(w->client.open && w->server.open);
+	free_world(w);
+	w = shake(client_config(&other), "localhost", server_config(&strict));
+	assert_true(w->client.closed && w->server.closed);
+	free_world(w);
+}
+
+static struct tls_identity *
+pick_other(void *ctx, const char *sni)
+{
+	(void)sni;
+	return tls_identity_ref(ctx);
+}
+
+static void
+picked_certificate_is_for_clients_that_send_a_name(void **state)
+{
+	struct tls_identity *id = tls_identity_load(DIR "server.crt", DIR "server.key", NULL);
+	struct tls_identity *picked = tls_identity_load(DIR "nameonly.crt", DIR "nameonly.key", NULL);
+	const struct tls_server_opts o = {.identity = id, .pick = pick_other, .pick_ctx = picked};
+	struct world *w = shake(client_config(&plain_client), "127.0.0.1", server_config(&o));
+
+	(void)state;
+	assert_true(w->client.open);
+	free_world(w);
+	w = shake(client_config(&plain_client), "only.test", server_config(&o));
+	assert_true(w->client.open);
+	free_world(w);
+	tls_identity_unref(id);
+	tls_identity_unref(picked);
+}
+
+static void
+two_files_of_authorities_add_up(void **state)
+{
+	const struct tls_client_opts o = {.ca_file = DIR "other.crt", .more_ca_file = DIR "ca.crt"};
+	struct tls_config *c = client_config(&o);
+	struct world *w;
+
+	(void)state;
+	assert_int_equal(tls_config_anchor_count(c), 2);
+	w = shake(c, "localhost", server_config(&plain_server));
+	assert_true(w->client.open && w->server.open);
+	free_world(w);
+}
+
 /* ---- files ---- */
 
 static void
@@ -638,6 +731,10 @@ main(void)
 		cmocka_unit_test(plaintext_peers_are_told_apart),
 		cmocka_unit_test(a_cut_in_the_handshake_and_later_is_reported),
 		cmocka_unit_test(a_plain_connection_turns_to_tls),
+		cmocka_unit_test(tls_may_begin_where_its_first_byte_is_seen),
+		cmocka_unit_test(client_of_other_protocols_is_refused_only_when_it_names_some),
+		cmocka_unit_test(picked_certificate_is_for_clients_that_send_a_name),
+		cmocka_unit_test(two_files_of_authorities_add_up),
 		cmocka_unit_test(errors_about_files_name_them),
 		cmocka_unit_test(changed_files_are_loaded_again_and_broken_ones_are_not),
 		cmocka_unit_test(anchors_come_from_memory_and_from_the_system),
