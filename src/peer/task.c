@@ -211,6 +211,8 @@ caller_find_range(struct task_caller *c, struct err *e)
 	const struct common_download *d = &c->download;
 	uint64_t length = c->task->store->content_length;
 
+	if (c->events->on_length != NULL)
+		return c->events->on_length(c->ctx, c->task->store, &c->has_range, &c->range, e);
 	if (d->range != NULL) {
 		c->has_range = true;
 		c->range = (struct byte_range){.start = d->range->start, .length = d->range->length};

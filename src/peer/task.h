@@ -62,6 +62,11 @@ struct task_end {
 };
 
 struct task_caller_events {
+	/*
+	 * Optional: once the length of the content is known, which part of it is wanted, instead of the request's range and Range header.
+	 * Both outputs are set to "all of it" before. -1 with e ends the caller.
+	 */
+	int (*on_length)(void *ctx, struct store_task *t, bool *has_range, struct byte_range *range, struct err *e);
 	void (*on_started)(void *ctx, const struct task_started *s);
 	/* Each piece of the span once, in any order. */
 	void (*on_piece)(void *ctx, const struct store_piece *p, enum task_traffic traffic);

@@ -81,7 +81,7 @@ on_task_deleted(void *arg, struct store_task *task, enum store_reason reason)
 	if (d->parts.engine != NULL)
 		engine_task_deleted(d->parts.engine, task, reason);
 	if (d->parts.proxy != NULL)
-		proxy_forget(d->parts.proxy);
+		proxy_forget(d->parts.proxy, task->id);
 	if (d->parts.is_ready)
 		local_tell_collected(&d->about_tasks, task, reason);
 }

@@ -15,6 +15,7 @@
 #include "peer/origin.h"
 #include "peer/task.h"
 #include "proto/dfdaemon.h"
+#include "serve/prefetch.h"
 #include "store/file.h"
 #include "text/url.h"
 #include "wire/grpc.h"
@@ -310,78 +311,6 @@ fail:
 	fail_stream(d, &e);
 }
 
-/* ---- prefetch: the whole task after a range of it (spec: download.md 7.5) ---- */
-
-struct prefetch {
-	struct engine *engine;
-	struct store_task *store;       /* in use */
-	struct stats_series *series;
-};
-
-static void
-prefetch_on_started(void *ctx, const struct task_started *s)
-{
-	(void)ctx;
-	(void)s;
-}
-
-static void
-prefetch_on_piece(void *ctx, const struct store_piece *p, enum task_traffic traffic)
-{
-	(void)ctx;
-	(void)p;
-	(void)traffic;
-}
-
-static void
-prefetch_on_end(void *ctx, const struct task_end *end)
-{
-	struct prefetch *p = ctx;
-
-	if (end->err != NULL) {
-		log_warn("prefetch failed task=%s error=\"%s\"", p->store->id, end->err->text);
-		p->engine->metrics.prefetch_failed++;
-		p->series->prefetch_failed++;
-		store_task_set_prefetched(p->store, 0);
-	}
-	store_task_release(p->store);
-	free(p);
-}
-
-static void
-start_prefetch(struct download *d, const struct common_download *request, struct store_task *store)
-{
-	static const struct task_caller_events events = {
-		.on_started = prefetch_on_started, .on_piece = prefetch_on_piece, .on_end = prefetch_on_end,
-	};
-	struct common_download copy = *request;
-	struct pb_pair *headers = xcalloc(request->n_request_header + 1, sizeof *headers);
-	struct engine *g = d->service->engine;
-	struct prefetch *p;
-	struct err e;
-
-	copy.request_header = headers;
-	copy.n_request_header = 0;
-	for (size_t i = 0; i < request->n_request_header; i++)
-		if (!slice_ieq_str(request->request_header[i].key, "range"))
-			headers[copy.n_request_header++] = request->request_header[i];
-	copy.range = NULL;
-	copy.output_path = copy.digest = (struct slice){0};
-	copy.prefetch = copy.need_piece_content = copy.force_hard_link = copy.overwrite = false;
-	copy.is_prefetch = true;
-	p = xcalloc(1, sizeof *p);
-	p->engine = g;
-	p->store = store;
-	store_task_use(store);
-	store_task_set_prefetched(store, clock_wall_ns());
-	p->series = stats_labels_get(&g->labels[STORE_STANDARD], request->tag, request->application, request->priority);
-	g->metrics.prefetch_started++;
-	p->series->prefetch_started++;
-	if (task_request(g, &(struct task_request){.download = &copy, .asker = TASK_FOR_PREFETCH}, &events, p, &e) == NULL)
-		prefetch_on_end(p, &(struct task_end){.err = &e});
-	free(headers);
-}
-
 /* ---- the task's events ---- */
 
 static void
@@ -410,8 +339,8 @@ on_started(void *ctx, const struct task_started *s)
 		d->ready = xcalloc((size_t)d->last / 64 + 1, sizeof *d->ready);
 		d->traffic = xcalloc((size_t)d->last + 1, 1);
 	}
-	if (d->caller->download.prefetch && s->has_range && s->store->prefetched_at == 0 && s->store->finished_at == 0)
-		start_prefetch(d, &d->caller->download, s->store);
+	if (d->caller->download.prefetch && s->has_range)
+		prefetch_start(d->service->engine, &d->caller->download, s->store);
 }
 
 static void

@@ -17,6 +17,9 @@
 #include "net/listener.h"
 #include "net/tls.h"
 #include "peer/worker.h"
+#include "serve/proxy_blob.h"
+#include "serve/proxy_fetch.h"
+#include "serve/proxy_flow.h"
 #include "serve/proxy_internal.h"
 
 /* proxy_free waits so long for the data loops. */
@@ -58,6 +61,7 @@ side_start(struct loop_msg *msg)
 		o.start_tls = start_tls;
 		o.start_tls_ctx = side;
 	}
+	side->buffer = xmalloc(PROXY_READ_BYTES);
 	side->dns = dns_new(side->loop, &(struct dns_opts){0});
 	side->client = http_client_new(side->loop, &(struct http_client_opts){.dns = side->dns, .proxies = &p->proxies});
 	side->http = http_server_new(side->loop, &o, proxy_on_request, side);
@@ -102,6 +106,9 @@ side_close(struct loop_msg *msg)
 	http_server_free(side->http);
 	http_client_free(side->client);
 	dns_free(side->dns);
+	proxy_blobs_close(side);
+	free(side->buffer);
+	buf_free(&side->key);
 	side->close.run = side_is_closed;
 	loop_post(side->proxy->o.loop, &side->close);
 }
@@ -177,6 +184,7 @@ proxy_new(const struct proxy_options *o, struct err *e)
 	p->o = *o;
 	list_init(&p->jobs);
 	map_init(&p->verified);
+	map_init(&p->suspects);
 	make_via(p);
 	proxy_rate_init(&p->rate, o->config->proxy.server.request_rate_limit, clock_mono_ms());
 	if (http_proxies_read(&p->proxies, getenv, e) < 0 || load_trust(p, e) < 0) {
@@ -195,6 +203,7 @@ proxy_new(const struct proxy_options *o, struct err *e)
 		list_init(&side->direct);
 		list_init(&side->splices);
 		list_init(&side->tunnels);
+		proxy_blobs_init(side);
 		side->start.run = side_start;
 		side->drain.run = side_drain;
 		side->close.run = side_close;
@@ -231,8 +240,9 @@ proxy_counts(const struct proxy *p)
 }
 
 void
-proxy_forget(struct proxy *p)
+proxy_forget(struct proxy *p, const char *task_id)
 {
+	free(map_del(&p->verified, slice_str(task_id)));
 	atomic_fetch_add_explicit(&p->generation, 1, memory_order_release);
 }
 
@@ -281,7 +291,7 @@ is_quiet(const struct proxy *p)
 	for (size_t i = 0; i < p->side_count; i++)
 		if (!p->sides[i].is_done)
 			return false;
-	return list_is_empty(&p->jobs);
+	return list_is_empty(&p->jobs) && p->verifying == 0;
 }
 
 void
@@ -305,6 +315,7 @@ proxy_free(struct proxy *p)
 	}
 	if (p->o.interceptor != NULL)
 		p->o.interceptor->free_all(p->o.interceptor);
+	proxy_verified_free(p);
 	http_proxies_free(&p->proxies);
 	tls_config_unref(p->upstream_tls);
 	free(p->sides);

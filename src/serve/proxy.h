@@ -54,8 +54,8 @@ void proxy_set_cluster(struct proxy *p, struct cluster *cluster);
 /* Accepts there; the real address (port 0: any) is in *bound. */
 int proxy_listen(struct proxy *p, const struct addr *a, struct addr *bound, struct err *e);
 const struct proxy_counts *proxy_counts(const struct proxy *p);
-/* Something left the store: what data loops remember of finished tasks is asked for again. Control loop. */
-void proxy_forget(struct proxy *p);
+/* A task left the store: what data loops remember of finished tasks is asked for again. Control loop. */
+void proxy_forget(struct proxy *p, const char *task_id);
 /* No new connection; running answers end with "Connection: close". done once, when they are over or after ms. */
 void proxy_drain(struct proxy *p, int ms, void (*done)(void *ctx), void *ctx);
 /* Cuts what is left and waits until the data loops let go. The workers and the engine must still run. NULL is allowed. */

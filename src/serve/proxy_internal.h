@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/slice.h"
@@ -27,7 +28,6 @@
 #include "serve/proxy.h"
 #include "serve/proxy_rate.h"
 
-struct buf;
 struct config_proxy_rule;
 struct conn;
 struct dns;
@@ -46,13 +46,15 @@ struct proxy_side {
 	struct http_server *http;
 	struct http_client *client;     /* for direct requests */
 	struct dns *dns;
-	struct list fetches;            /* struct proxy_fetch: answers from tasks under way */
+	struct list fetches;            /* struct proxy_flow: answers from tasks under way */
+	uint8_t *buffer;                /* PROXY_READ_BYTES on their way from a file to a socket */
 	struct list direct;             /* struct proxy_direct: answers from upstreams under way */
 	struct list splices;            /* struct proxy_splice: byte tunnels */
 	struct list tunnels;            /* struct proxy_dial: CONNECTs that wait for their upstream */
 	struct map blobs;               /* struct proxy_blob by key: finished tasks asked for lately (proxy_blob.c) */
 	struct list blob_order;         /* the same, least recently used first */
 	struct loop_timer blob_timer;
+	struct buf key;                 /* of the request that is looked at */
 	bool is_closing;
 	struct loop_msg start, drain, close;    /* drain and close come home when they are carried out */
 	bool is_done;                   /* the control loop's: closed */
@@ -74,6 +76,8 @@ struct proxy {
 	/* The control loop's. */
 	struct list jobs;               /* struct proxy_fetch, all of them */
 	struct map verified;            /* task ids whose content was compared with the digest in its name */
+	struct map suspects;            /* task ids whose content was wrong the last time */
+	size_t verifying;               /* comparisons under way */
 	void (*drained)(void *ctx);
 	void *drained_ctx;
 	struct loop_timer grace;
@@ -135,6 +139,8 @@ void proxy_connect(struct proxy_side *side, struct http_exchange *x, struct slic
 void proxy_direct(const struct proxy_request *r);
 /* rule NULL: the default rule. */
 void proxy_p2p(const struct proxy_request *r, const struct config_proxy_rule *rule);
+/* True: answered from what the data loop remembers. url and parsed are not needed. */
+bool proxy_warm(const struct proxy_request *r);
 
 /* ---- answers (proxy_answer.c) ---- */
 
@@ -142,7 +148,8 @@ void proxy_p2p(const struct proxy_request *r, const struct config_proxy_rule *ru
 #define PROXY_BY_DFDAEMON "dfdaemon"
 #define PROXY_BY_BACKEND "backend"
 
-/* An error answer that is ours: status, X-Dragonfly-Error-Type, more fields, and a line of text that names the cause. Logged and counted. */
+/* An error answer that is ours: status, X-Dragonfly-Error-Type, more fields, and a line of text that names the cause (NULL: no body). Logged
+ * and counted. */
 void proxy_refuse(struct proxy_side *side, struct http_exchange *x, int status, const char *type, const struct h1_field *more, size_t count,
     const char *text);
 

@@ -224,7 +224,7 @@ proxy_on_request(void *ctx, struct http_exchange *x)
 		proxy_refuse(side, x, 429, PROXY_BY_PROXY, retry_after, 1, "more requests than proxy.server.requestRateLimit");
 	} else if (slice_eq_str(r.head->method, "CONNECT")) {
 		route_connect(side, x, r.head);
-	} else if (check_credential(&r)) {
+	} else if (check_credential(&r) && !proxy_warm(&r)) {
 		route(&r);
 	}
 }

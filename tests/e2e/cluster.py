@@ -82,7 +82,7 @@ def to_yaml(node, indent=0):
         if isinstance(value, dict):
             out += f"{pad}{key}:\n" + to_yaml(value, indent + 2) if value else f"{pad}{key}: {{}}\n"
         elif isinstance(value, list):
-            out += f"{pad}{key}:\n" + "".join(f"{pad}  - {v}\n" for v in value)
+            out += f"{pad}{key}:\n" + "".join(f"{pad}  - {json.dumps(v) if isinstance(v, dict) else v}\n" for v in value)
         else:
             out += f"{pad}{key}: {str(value).lower() if isinstance(value, bool) else value}\n"
     return out

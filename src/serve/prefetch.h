@@ -1,0 +1,14 @@
+/*
+ * The whole task after a range of it was asked for (spec: download.md 7.5): for gRPC callers and the proxy. Control loop.
+ */
+#ifndef SERVE_PREFETCH_H
+#define SERVE_PREFETCH_H
+
+struct common_download;
+struct engine;
+struct store_task;
+
+/* Starts it, unless the task is finished or a prefetch was started before. request is the one that asked for a range; copied. */
+void prefetch_start(struct engine *g, const struct common_download *request, struct store_task *store);
+
+#endif

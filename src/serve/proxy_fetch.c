@@ -1,0 +1,378 @@
+#include "serve/proxy_fetch.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cluster/cluster.h"
+#include "peer/engine.h"
+#include "peer/origin.h"
+#include "peer/task.h"
+#include "serve/prefetch.h"
+#include "serve/proxy_internal.h"
+#include "serve/proxy_rules.h"
+#include "store/file.h"
+#include "store/store.h"
+#include "text/url.h"
+
+/* Fields of a stored answer that are told; an answer has some of ours beside them. */
+#define TOLD_FIELDS_MAX (H1_FIELDS_MAX - 12)
+/* Memory of what is told. */
+#define TOLD_BYTES ((size_t)256 * 1024)
+
+static void news_came_home(struct loop_msg *msg);
+
+/* ---- life ---- */
+
+static void
+free_if_done(struct proxy_fetch *f)
+{
+	if (!f->is_released || f->token_is_away)
+		return;
+	list_del(&f->job_link);
+	loop_defer_clear(&f->later);
+	if (f->store != NULL)
+		store_task_release(f->store);
+	proxy_blob_unref(f->made);
+	proxy_blob_unref(f->blob);
+	free(f->here);
+	arena_free(&f->answer_arena);
+	arena_free(&f->arena);
+	free(f);
+}
+
+/* Content from the span's first piece up to the first that is not there. */
+static uint64_t
+ready_bytes(const struct proxy_fetch *f)
+{
+	uint64_t end;
+
+	if (f->store == NULL || f->span_is_empty)
+		return 0;
+	if (f->next > f->last && f->last + 1 == store_task_piece_count(f->store))
+		end = f->store->content_length;
+	else
+		end = (uint64_t)f->next * f->store->piece_length;
+	/* An output that is still being placed: the client is to see the end of its answer afterwards. */
+	if (f->download.output_path.n > 0 && !f->is_over && f->next > f->last && end > 0)
+		end--;
+	return end;
+}
+
+static void
+send_news(struct proxy_fetch *f)
+{
+	f->is_dirty = false;
+	f->token_is_away = true;
+	if (f->made != NULL) {
+		f->blob = f->made;
+		f->made = NULL;
+	}
+	f->ready = ready_bytes(f);
+	f->has_ended = f->is_over;
+	f->is_whole = f->store != NULL && !f->store->is_deleted && f->store->finished_at != 0;
+	f->news.run = proxy_fetch_news;
+	loop_post(f->side->loop, &f->news);
+}
+
+static void
+news_later(struct loop_later *later)
+{
+	struct proxy_fetch *f = CONTAINER_OF(later, struct proxy_fetch, later);
+
+	if (f->is_dirty && !f->token_is_away && !f->is_released)
+		send_news(f);
+}
+
+static void
+there_is_news(struct proxy_fetch *f)
+{
+	f->is_dirty = true;
+	if (!f->token_is_away && !f->is_released)
+		loop_defer(f->proxy->o.loop, &f->later, news_later);
+}
+
+static void
+news_came_home(struct loop_msg *msg)
+{
+	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, news);
+
+	f->token_is_away = false;
+	if (f->is_released)
+		free_if_done(f);
+	else if (f->is_dirty)
+		send_news(f);
+}
+
+void
+proxy_fetch_return(struct proxy_fetch *f)
+{
+	f->news.run = news_came_home;
+	loop_post(f->proxy->o.loop, &f->news);
+}
+
+/* ---- failures ---- */
+
+static void
+fail(struct proxy_fetch *f, int status, const char *type, const struct err *cause)
+{
+	f->failure.status = status;
+	f->failure.type = type;
+	f->failure.cause = *cause;
+	f->is_over = true;
+	there_is_news(f);
+}
+
+static void
+tell_origin_fields(struct proxy_fetch *f, const struct source_error *o)
+{
+	struct h1_field *fields = arena_alloc(&f->answer_arena, (o->headers.count + 1) * sizeof *fields);
+
+	for (size_t i = 0; fields != NULL && i < o->headers.count && f->failure.field_count < TOLD_FIELDS_MAX; i++) {
+		const struct source_header *h = &o->headers.at[i];
+		char *name, *value;
+
+		if (!proxy_field_is_told_with_error(h->name, h->value))
+			continue;
+		name = arena_strdup(&f->answer_arena, h->name);
+		value = arena_strdup(&f->answer_arena, h->value);
+		if (name == NULL || value == NULL)
+			break;
+		fields[f->failure.field_count++] = (struct h1_field){slice_str(name), slice_str(value)};
+	}
+	f->failure.fields = fields;
+}
+
+/* The table of proxy.md 12. */
+static void
+fail_as_ended(struct proxy_fetch *f, const struct task_end *end)
+{
+	const struct origin_error *o = end->origin;
+
+	if (f->failure.status != 0) {
+		/* 304 or 416, decided when the length was known. */
+		f->is_over = true;
+		there_is_news(f);
+	} else if (o != NULL && o->e.is_backend && o->e.status >= 400 && o->e.status <= 599) {
+		tell_origin_fields(f, &o->e);
+		f->failure.has_no_body = true;
+		fail(f, o->e.status, PROXY_BY_BACKEND, end->err);
+	} else if (o != NULL && (o->e.failure == SOURCE_BAD_ARGUMENT || o->e.failure == SOURCE_UNSUPPORTED_SCHEME)) {
+		fail(f, 400, PROXY_BY_DFDAEMON, end->err);
+	} else if (o != NULL && o->e.failure == SOURCE_INVALID_LENGTH) {
+		fail(f, 422, PROXY_BY_DFDAEMON, end->err);
+	} else if (o != NULL && o->e.is_backend) {
+		fail(f, o->e.failure == SOURCE_TIMEOUT ? 504 : 502, PROXY_BY_BACKEND, end->err);
+	} else if (strstr(end->err->text, "no space left on device") != NULL) {
+		fail(f, 507, PROXY_BY_DFDAEMON, end->err);
+	} else if (end->err->code == ERR_INVALID_ARGUMENT) {
+		fail(f, 400, PROXY_BY_DFDAEMON, end->err);
+	} else {
+		fail(f, 500, PROXY_BY_DFDAEMON, end->err);
+	}
+}
+
+/* ---- the task's events ---- */
+
+static int
+on_length(void *ctx, struct store_task *t, bool *has_range, struct byte_range *range, struct err *e)
+{
+	struct proxy_fetch *f = ctx;
+	int status = proxy_wish_meet(&f->wish, store_task_etag(t), store_task_last_modified(t), t->content_length, f->parts, &f->part_count);
+	uint64_t from = UINT64_MAX, to = 0;
+
+	if (status == 304 || status == 416) {
+		const char *names[2] = {"ETag", "Last-Modified"}, *values[2] = {store_task_etag(t), store_task_last_modified(t)};
+		struct h1_field *fields = arena_alloc(&f->answer_arena, 3 * sizeof *fields);
+
+		f->failure.status = status;
+		f->failure.type = status == 416 ? PROXY_BY_PROXY : NULL;
+		f->failure.fields = fields;
+		for (size_t i = 0; status == 304 && i < 2; i++)
+			if (values[i] != NULL && h1_is_value(slice_str(values[i])))
+				fields[f->failure.field_count++] = (struct h1_field){slice_str(names[i]),
+				    slice_str(arena_strdup(&f->answer_arena, values[i]))};
+		if (status == 416)
+			fields[f->failure.field_count++] = (struct h1_field){slice_str("Content-Range"),
+			    slice_str(arena_printf(&f->answer_arena, "bytes */%" PRIu64, t->content_length))};
+		err_set(&f->failure.cause, ERR_OUT_OF_RANGE, status == 304 ? "not modified" : "range not satisfiable");
+		return err_set(e, ERR_OUT_OF_RANGE, "%s", f->failure.cause.text);
+	}
+	f->is_range = status == 206;
+	if (!f->is_range)
+		return 0;
+	/* Several parts: all that lies between them comes, too. */
+	for (size_t i = 0; i < f->part_count; i++) {
+		from = f->parts[i].start < from ? f->parts[i].start : from;
+		to = f->parts[i].start + f->parts[i].length > to ? f->parts[i].start + f->parts[i].length : to;
+	}
+	*has_range = true;
+	*range = (struct byte_range){.start = from, .length = to - from};
+	return 0;
+}
+
+static struct slice
+keep(struct arena *a, struct slice s)
+{
+	void *p = s.p != NULL ? arena_copy(a, s.p, s.n) : NULL;
+
+	return p != NULL ? slice_make(p, s.n) : (struct slice){0};
+}
+
+static void
+tell_fields(struct proxy_blob *b, struct store_task *t)
+{
+	size_t count = store_task_header_count(t);
+
+	b->fields = arena_alloc(&b->arena, (count + 1) * sizeof *b->fields);
+	for (size_t i = 0; b->fields != NULL && i < count && b->field_count < TOLD_FIELDS_MAX; i++) {
+		struct store_header h = store_task_header(t, i);
+		struct h1_field told;
+
+		if (!proxy_field_is_told(h.name, h.value))
+			continue;
+		told = (struct h1_field){keep(&b->arena, slice_str(h.name)), keep(&b->arena, slice_str(h.value))};
+		if (told.name.p == NULL || told.value.p == NULL)
+			break;
+		b->has_type |= slice_ieq_str(told.name, "content-type");
+		b->fields[b->field_count++] = told;
+	}
+}
+
+/* NULL: the content file cannot be had. */
+static struct proxy_blob *
+make_blob(struct proxy_fetch *f, struct store_task *t, struct err *e)
+{
+	struct proxy_blob *b = xcalloc(1, sizeof *b);
+
+	b->refs = 1;
+	list_init(&b->link);
+	arena_init(&b->arena, TOLD_BYTES);
+	memcpy(b->task_id, t->id, strlen(t->id) < TASK_ID_SIZE ? strlen(t->id) : TASK_ID_SIZE - 1);
+	b->content_length = t->content_length;
+	b->piece_length = t->piece_length;
+	b->etag = keep(&b->arena, slice_str(store_task_etag(t)));
+	b->last_modified = keep(&b->arena, slice_str(store_task_last_modified(t)));
+	b->tag = keep(&b->arena, f->download.tag);
+	b->application = keep(&b->arena, f->download.application);
+	b->priority = f->download.priority;
+	b->is_good = f->want[0] == '\0' || proxy_is_verified(f->proxy, t->id);
+	tell_fields(b, t);
+	b->file = store_task_file(t, e);
+	if (b->file != NULL)
+		return b;
+	proxy_blob_unref(b);
+	return NULL;
+}
+
+static void
+on_started(void *ctx, const struct task_started *s)
+{
+	struct proxy_fetch *f = ctx;
+	struct err e = {0};
+
+	f->store = s->store;
+	store_task_use(f->store);
+	f->made = make_blob(f, s->store, &e);
+	if (f->made == NULL) {
+		task_caller_cancel(f->caller);
+		f->caller = NULL;
+		fail(f, 500, PROXY_BY_DFDAEMON, &e);
+		return;
+	}
+	f->was_finished = s->is_finished;
+	f->span_is_empty = s->span.is_empty;
+	f->first = f->next = s->span.first;
+	f->last = s->span.last;
+	f->here = xcalloc((size_t)f->last / 64 + 1, sizeof *f->here);
+	if (f->download.prefetch && s->has_range)
+		prefetch_start(f->proxy->o.engine, &f->download, s->store);
+	if (s->is_finished && f->want[0] != '\0' && s->has_range && !f->made->is_good)
+		proxy_verify_start(f->proxy, s->store, f->want);
+	if (f->span_is_empty)
+		there_is_news(f);
+}
+
+static void
+on_piece(void *ctx, const struct store_piece *p, enum task_traffic traffic)
+{
+	struct proxy_fetch *f = ctx;
+
+	(void)traffic;
+	bit_set(f->here, p->number);
+	if (p->number != f->next)
+		return;
+	while (f->next <= f->last && bit_get(f->here, f->next))
+		f->next++;
+	there_is_news(f);
+}
+
+static void
+on_end(void *ctx, const struct task_end *end)
+{
+	struct proxy_fetch *f = ctx;
+
+	if (end->err != NULL) {
+		f->caller = NULL;
+		fail_as_ended(f, end);
+		return;
+	}
+	log_info("download task succeeded task_id=%s host_id=%s peer_id=%s length=%" PRIu64, f->caller->task->id, f->proxy->o.host_id,
+	    f->caller->peer_id, f->store->content_length);
+	f->caller = NULL;
+	f->is_over = true;
+	there_is_news(f);
+}
+
+/* ---- the data loop's letters ---- */
+
+void
+proxy_fetch_asked(struct loop_msg *msg)
+{
+	static const struct task_caller_events events = {
+		.on_length = on_length, .on_started = on_started, .on_piece = on_piece, .on_end = on_end,
+	};
+	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, ask);
+	struct engine *g = f->proxy->o.engine;
+	struct task_request ask = {.download = &f->download, .asker = TASK_FOR_USER};
+	char url[URL_REDACTED_MAX], id[TASK_ID_SIZE];
+	struct err e = {0};
+
+	list_add_tail(&f->proxy->jobs, &f->job_link);
+	list_init(&f->later.link);
+	arena_init(&f->answer_arena, TOLD_BYTES);
+	if (f->proxy->o.cluster != NULL && cluster_check_download(f->proxy->o.cluster, &f->download, &e) < 0) {
+		g->metrics.download_blocked[STORE_STANDARD]++;
+		fail(f, 403, PROXY_BY_PROXY, &e);
+		return;
+	}
+	if (f->want[0] != '\0' && f->proxy->suspects.count > 0 && task_id_standard(&f->download, id, &e) == 0 && proxy_take_suspect(f->proxy, id))
+		f->download.need_back_to_source = true;
+	f->caller = task_request(g, &ask, &events, f, &e);
+	if (f->caller == NULL) {
+		fail(f, e.code == ERR_UNAVAILABLE ? 503 : e.code == ERR_INVALID_ARGUMENT ? 400 : 500, PROXY_BY_DFDAEMON, &e);
+		return;
+	}
+	log_debug("proxy asks for task=%s url=\"%s\"", f->caller->task->id, url_redact_text(f->download.url, url));
+}
+
+void
+proxy_fetch_released(struct loop_msg *msg)
+{
+	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, release);
+
+	f->is_released = true;
+	if (f->caller != NULL) {
+		log_info("client of the proxy went away task=%s sent=%" PRIu64, f->caller->task->id, f->sent);
+		task_caller_cancel(f->caller);
+		f->caller = NULL;
+	}
+	if (f->verdict == PROXY_DIGEST_MATCHES && f->store != NULL && !f->store->is_deleted)
+		proxy_set_verified(f->proxy, f->store->id);
+	else if (f->verdict == PROXY_DIGEST_DIFFERS && f->store != NULL)
+		proxy_content_is_wrong(f->proxy, f->store);
+	free_if_done(f);
+}
