@@ -364,6 +364,8 @@ gather(const struct daemon_parts *p, struct metrics_text *t)
 	disk(t, p->store);
 	bytes_by_kind(t, p->store);
 	logged(t);
+	if (p->proxy != NULL)
+		metrics_of_proxy(t, p->proxy);
 	if (p->scheduler != NULL)
 		metrics_of_scheduler(t, p->scheduler);
 }

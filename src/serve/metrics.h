@@ -9,6 +9,7 @@
 
 struct buf;
 struct daemon_parts;
+struct proxy;
 struct scheduler;
 
 /* Appends the page; counters count from where the base stands. */
@@ -16,7 +17,8 @@ void metrics_write(const struct daemon_parts *p, struct metrics_base *base, stru
 /* Counters start again from here; gauges stay, and so do the counters of refusals by block lists. */
 void metrics_reset(const struct daemon_parts *p, struct metrics_base *base);
 
-/* ---- within the page: the families of the embedded scheduler ---- */
+/* ---- within the page: the families of the proxy and of the embedded scheduler ---- */
+void metrics_of_proxy(struct metrics_text *t, const struct proxy *p);
 void metrics_of_scheduler(struct metrics_text *t, const struct scheduler *s);
 
 #endif

@@ -35,7 +35,6 @@ extern const char *const proxy_method_names[PROXY_METHODS];
 struct proxy_counts {
 	atomic_uint_fast64_t requests[2][PROXY_METHODS];        /* http, https */
 	atomic_uint_fast64_t limited, failed, via_dfdaemon;
-	atomic_uint_fast64_t warm, warm_bytes;                  /* of those: answered by the data loop alone */
 };
 
 struct proxy_options {
