@@ -52,6 +52,7 @@ enum config_writeback { CONFIG_WRITEBACK_SYNC, CONFIG_WRITEBACK_ASYNC, CONFIG_WR
 enum config_scheduling { CONFIG_SCHEDULING_AUTO, CONFIG_SCHEDULING_ALWAYS };
 enum config_ring { CONFIG_RING_HOSTNAME, CONFIG_RING_ADDRESS };
 enum config_piece_tls { CONFIG_PIECE_TLS_OFF, CONFIG_PIECE_TLS_AUTO, CONFIG_PIECE_TLS_REQUIRE };
+enum config_storage_sync { CONFIG_SYNC_NONE, CONFIG_SYNC_COMPLETE, CONFIG_SYNC_PIECE };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
 struct config_host {
@@ -243,6 +244,10 @@ struct config_x {
 	struct {
 		uint32_t max_concurrent_tasks;
 	} download;
+	struct {
+		uint64_t capacity_bytes;                /* hard budget of content; 0: the file system is the limit */
+		enum config_storage_sync sync;
+	} storage;
 	struct {
 		uint32_t io_threads;                    /* loops that move bytes; 0: online CPUs, at least 2 */
 	} server;

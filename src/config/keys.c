@@ -538,6 +538,18 @@ static const struct schema_key x_download_keys[] = {
 };
 static const struct schema x_download = SCHEMA(x_download_keys);
 
+static const struct schema_word storage_syncs[] = {
+	{"none", CONFIG_SYNC_NONE, NULL},
+	{"complete", CONFIG_SYNC_COMPLETE, NULL},
+	{"piece", CONFIG_SYNC_PIECE, NULL},
+	{NULL, 0, NULL},
+};
+static const struct schema_key x_storage_keys[] = {
+	KEY("capacity", BYTES, x.storage.capacity_bytes, "0"),
+	KEY("sync", WORD, x.storage.sync, "complete", .words = storage_syncs),
+};
+static const struct schema x_storage = SCHEMA(x_storage_keys);
+
 static const struct schema_key x_server_keys[] = {KEY("ioThreads", U32, x.server.io_threads, "0", .max = 256)};
 static const struct schema x_server = SCHEMA(x_server_keys);
 
@@ -573,6 +585,7 @@ static const struct schema_key x_keys[] = {
 	SECTION("backend", x_backend),
 	SECTION("piece", x_piece),
 	SECTION("download", x_download),
+	SECTION("storage", x_storage),
 	SECTION("server", x_server),
 	SECTION("proxy", x_proxy),
 	SECTION("log", x_log),

@@ -216,8 +216,10 @@ output_check_pieces(struct task *t, output_done_fn *done, void *ctx)
 	if (t->piece_count == 0)
 		return NULL;
 	file = store_task_file(t->store, NULL);
-	if (file == NULL)
+	if (file == NULL) {
+		store_task_content_missing(t->store);
 		return NULL;
+	}
 	store_task_content_changed(t->store, file);
 	list = xcalloc(t->piece_count, sizeof *list);
 	for (uint32_t i = 0; i < t->piece_count; i++)

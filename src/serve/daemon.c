@@ -27,6 +27,7 @@
 /* Store housekeeping: ticks, and tasks looked at in one slice of collection. */
 #define TICK_MS 1000
 #define GC_BUDGET 2000
+#define GC_SLICE_NS 5000000     /* nobody waits longer for the loop because of a collection */
 /* The files of certificates are looked at this often. */
 #define CERTIFICATES_MS 10000
 /* Connections to the scheduler inside: one of each host of a large cluster, and some. */
@@ -90,13 +91,20 @@ static struct store *
 open_store(struct daemon *d, struct err *e)
 {
 	const struct config *c = d->parts.config;
+	static const enum store_sync syncs[] = {
+		[CONFIG_SYNC_NONE] = STORE_SYNC_NONE, [CONFIG_SYNC_COMPLETE] = STORE_SYNC_COMPLETE, [CONFIG_SYNC_PIECE] = STORE_SYNC_PIECE,
+	};
+	uint64_t threshold = c->gc.policy.disk_threshold_bytes, capacity = c->x.storage.capacity_bytes;
 	struct store_options o = {
-		.dir = c->storage.dir, .keep = c->storage.keep, .sync = STORE_SYNC_COMPLETE, .capacity = c->gc.policy.disk_threshold_bytes,
+		.dir = c->storage.dir, .keep = c->storage.keep, .sync = syncs[c->x.storage.sync],
+		.capacity = capacity == 0 || (threshold != 0 && threshold < capacity) ? threshold : capacity,
 		.run = run_store_job, .deleted = on_task_deleted, .arg = d,
 	};
 
 	return store_open(&o, e);
 }
+
+static void collect_garbage(void *ctx);
 
 static void
 tick(void *ctx)
@@ -104,6 +112,9 @@ tick(void *ctx)
 	struct daemon *d = ctx;
 
 	store_tick(d->parts.store, clock_wall_ns());
+	/* A task found no space: room is made now, not at the next interval. */
+	if (store_gc_is_wanted(d->parts.store))
+		collect_garbage(d);
 	loop_timer_set(d->parts.loop, &d->tick, TICK_MS, tick, d);
 }
 
@@ -117,6 +128,7 @@ collect_garbage(void *ctx)
 		.page_cache_idle = c->gc.policy.page_cache_idle_timeout_ms > INT64_MAX / 1000000 ? 0 :
 		    c->gc.policy.page_cache_idle_timeout_ms * 1000000,
 		.high_percent = c->gc.policy.disk_high_threshold_percent, .low_percent = c->gc.policy.disk_low_threshold_percent,
+		.max_ns = GC_SLICE_NS,
 	};
 	struct store_gc_result r = {0};
 

@@ -171,6 +171,7 @@ decide_content(struct piece_server *s, struct piece_request *r)
 	r->file = store_task_file(t, &e);
 	if (r->file == NULL) {
 		log_error("content cannot be opened task=%s error=\"%s\"", t->id, e.text);
+		store_task_content_missing(t);
 		decide_error(s, r, VORTEX_INTERNAL, "content cannot be opened");
 		return;
 	}

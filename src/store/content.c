@@ -15,9 +15,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-/* Makes the shard directories when this is their first task, and lets no removed record come back under a new content. */
-static int
-ready_shard(struct store_task *t, struct err *e)
+int
+store_ready_shard(struct store_task *t, struct err *e)
 {
 	struct store *s = t->store;
 	unsigned shard = store_shard(t->id);
@@ -144,10 +143,13 @@ no_space(struct store_task *t, int errnum, struct err *e)
 
 /* A file without record under our name is left from a crash. */
 static int
-open_fresh(struct store *s, const char *name)
+open_fresh(struct store_task *t, const char *name)
 {
+	struct store *s = t->store;
 	int fd = store_open_at(s->sys, s->content_fd, name, O_RDWR | O_CREAT | O_EXCL, s->file_mode);
 
+	if (fd < 0 && errno == ENOENT && store_heal(t) == 0)
+		fd = store_open_at(s->sys, s->content_fd, name, O_RDWR | O_CREAT | O_EXCL, s->file_mode);
 	if (fd >= 0 || errno != EEXIST)
 		return fd;
 	if (s->sys->unlinkat(s->content_fd, name, 0) < 0)
@@ -184,10 +186,10 @@ store_content_create(struct store_task *t, struct err *e)
 	char name[STORE_NAME_MAX];
 	int fd, saved;
 
-	if (ready_shard(t, e) < 0)
+	if (store_ready_shard(t, e) < 0 && (errno != ENOENT || store_heal(t) < 0))
 		return -1;
 	store_name(name, t->kind, t->id, "");
-	fd = open_fresh(s, name);
+	fd = open_fresh(t, name);
 	if (fd >= 0 && size_fresh(t, fd) < 0) {
 		saved = errno;
 		s->sys->close(fd);
@@ -318,4 +320,22 @@ store_task_content_changed(struct store_task *t, const struct store_file *f)
 	store_distrust(t);
 	store_content_remember(t);
 	return true;
+}
+
+void
+store_task_content_missing(struct store_task *t)
+{
+	struct store *s = t->store;
+	char name[STORE_NAME_MAX];
+	struct stat st;
+	struct err e = {0};
+
+	if (t->is_deleted || !t->on_disk || t->file)
+		return;
+	store_name(name, t->kind, t->id, "");
+	if (s->sys->fstatat(s->content_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+		return;
+	log_error("content file is missing, pieces dropped task=%s path=%s/content/%s", t->id, s->dir, name);
+	if (store_task_reset(t, &e) < 0)
+		log_warn("content not replaced task=%s error=\"%s\"", t->id, e.text);
 }

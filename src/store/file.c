@@ -109,6 +109,17 @@ store_file_check(const struct store_file *f, uint64_t at, uint64_t n, uint32_t c
 }
 
 int
+store_file_sync(const struct store_file *f, struct err *e)
+{
+	int rc;
+
+	do
+		rc = f->sys->fdatasync(f->fd);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? err_sys(e, errno, "sync %s", f->path) : 0;
+}
+
+int
 store_file_identity(const struct store_file *f, struct store_identity *out, struct err *e)
 {
 	struct stat st;

@@ -41,6 +41,8 @@ int store_file_pwrite(const struct store_file *f, const void *p, size_t n, uint6
 int store_file_crc(const struct store_file *f, uint64_t at, uint64_t n, void *buf, uint32_t *crc, struct err *e);
 /* 0 when the range has this CRC-32; DATA_LOSS when not, else as store_file_pread. Blocks for the whole range. */
 int store_file_check(const struct store_file *f, uint64_t at, uint64_t n, uint32_t crc, void *buf, struct err *e);
+/* Brings its bytes to stable storage. */
+int store_file_sync(const struct store_file *f, struct err *e);
 int store_file_identity(const struct store_file *f, struct store_identity *out, struct err *e);
 
 #endif

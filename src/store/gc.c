@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,6 +15,8 @@
 
 #define ABANDONED_NS ((int64_t)24 * 3600 * 1000000000)  /* a partial task that nobody touched for a day */
 #define CRITICAL_PERCENT 95                             /* from here on younger partial tasks go, too */
+#define EVICT_NOW_NS ((int64_t)10 * 1000000)            /* for a task that begins; the control loop waits */
+#define DROP_HERE_MAX ((uint64_t)16 << 20)              /* its pages are gone in a millisecond; of more, another thread takes care */
 #define BUSY_AGAIN_NS ((int64_t)60 * 1000000000)        /* an expired task in use is looked at again after this */
 
 static unsigned
@@ -66,6 +69,24 @@ store_gc_demand(struct store *s, uint64_t bytes)
 		s->gc_demand = bytes;
 }
 
+bool
+store_gc_is_wanted(const struct store *s)
+{
+	return s->gc_demand > 0;
+}
+
+int
+store_check_budget(struct store_task *t, uint64_t more, struct err *e)
+{
+	struct store *s = t->store;
+
+	if (s->o.capacity == 0 || s->used + s->reserved + more <= s->o.capacity)
+		return 0;
+	store_gc_demand(s, more);
+	return err_set(e, ERR_RESOURCE_EXHAUSTED, "no space left on device: task %s needs %" PRIu64 " more bytes, %" PRIu64 " of the %" PRIu64
+		" allowed are taken", t->id, more, s->used + s->reserved, s->o.capacity);
+}
+
 /* ---- one pass ---- */
 
 struct pass {
@@ -73,6 +94,7 @@ struct pass {
 	int64_t now;
 	const struct store_gc_limits *limits;
 	size_t budget;
+	int64_t end_ns;                 /* monotonic; 0: none */
 	struct store_gc_result *result;
 };
 
@@ -121,7 +143,7 @@ collect(struct pass *in, struct store_task *t, enum store_reason reason)
 static bool
 spend(struct pass *in)
 {
-	if (in->budget == 0) {
+	if (in->budget == 0 || (in->end_ns != 0 && clock_mono_ns() >= in->end_ns)) {
 		in->result->has_more = true;
 		return false;
 	}
@@ -237,6 +259,19 @@ evict(struct pass *in)
 		s->gc_goal = 0;
 }
 
+void
+store_evict_now(struct store *s)
+{
+	static const struct store_gc_limits none;
+	struct store_gc_result r = {0};
+	struct pass in = { .s = s, .now = clock_wall_ns(), .limits = &none, .budget = SIZE_MAX, .end_ns = clock_mono_ns() + EVICT_NOW_NS,
+		.result = &r };
+
+	evict(&in);
+	if (r.evicted > 0)
+		log_info("tasks evicted for a new one count=%zu bytes=%" PRIu64, r.evicted, r.freed);
+}
+
 static void
 drop_cache(struct store_task *t)
 {
@@ -244,6 +279,10 @@ drop_cache(struct store_task *t)
 	char name[STORE_NAME_MAX];
 	int fd;
 
+	if (t->disk_bytes > DROP_HERE_MAX) {
+		store_drop_cache(t);
+		return;
+	}
 	if (t->file) {
 		store_os_drop_cache(t->file->fd);
 		return;
@@ -283,6 +322,7 @@ store_gc_pass(struct store *s, int64_t now, const struct store_gc_limits *limits
 	struct pass in = { .s = s, .now = now, .limits = limits, .budget = budget, .result = out };
 
 	*out = (struct store_gc_result){0};
+	in.end_ns = limits->max_ns > 0 ? clock_mono_ns() + limits->max_ns : 0;
 	expire_standard(&in, &s->partial);
 	expire_standard(&in, &s->finished[STORE_STANDARD]);
 	expire_persistent(&in);

@@ -19,12 +19,13 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "store/os/file_os.h"
 
 #define TRASH_BATCH 32                          /* unlinks in a row on one thread */
 #define VERIFY_BYTES ((uint64_t)64 << 20)       /* read by one background check: it is in nobody's way for long */
 #define TREE_DEPTH 4                            /* trash-n / kind / shard / file */
 
-enum step { STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_TREE, STEP_VERIFY };
+enum step { STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_TREE, STEP_VERIFY, STEP_CACHE };
 
 struct check {
 	uint32_t number;
@@ -165,12 +166,19 @@ run_verify(struct store_job *job)
 	free(buf);
 }
 
+static void
+run_cache(struct store_job *job)
+{
+	store_os_drop_cache(job->content->fd);
+}
+
 void
 store_job_run(struct store_job *job)
 {
 	static void (*const steps[])(struct store_job *) = {
 		[STEP_CONTENT] = run_content, [STEP_RECORD] = run_record, [STEP_NAME] = run_name,
 		[STEP_TRASH] = run_trash, [STEP_TREE] = run_tree, [STEP_VERIFY] = run_verify,
+		[STEP_CACHE] = run_cache,
 	};
 
 	steps[job->step](job);
@@ -342,6 +350,24 @@ after_trash(struct store_job *job)
 	end_job(job);
 }
 
+/* Somebody removed files or directories of ours. Who uses the task has its bytes still, in a file without a name. */
+static void
+lost_path(struct store_task *t)
+{
+	struct store *s = t->store;
+	char name[STORE_NAME_MAX];
+	struct stat st;
+	struct err e = {0};
+
+	store_heal(t);
+	store_name(name, t->kind, t->id, "");
+	if (t->uses > 0 || s->sys->fstatat(s->content_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+		return;
+	log_warn("content file is missing, pieces dropped task=%s", t->id);
+	if (store_task_reset(t, &e) < 0)
+		log_warn("content not replaced task=%s error=\"%s\"", t->id, e.text);
+}
+
 void
 store_job_done(struct store_job *job)
 {
@@ -359,6 +385,8 @@ store_job_done(struct store_job *job)
 		}
 		return;
 	}
+	if (job->errnum == ENOENT && !is_stale(job))
+		lost_path(t);
 	if (job->errnum != 0 || is_stale(job)) {
 		if (job->writes_record)
 			s->sys->unlinkat(s->tmp_fd, job->tmp, 0);
@@ -379,6 +407,7 @@ store_job_done(struct store_job *job)
 		after_verify(job);
 		return;
 	case STEP_TRASH:
+	case STEP_CACHE:
 	case STEP_TREE:         /* of no task */
 		return;
 	}
@@ -388,6 +417,18 @@ unsigned
 store_jobs_running(const struct store *s)
 {
 	return s->jobs;
+}
+
+void
+store_drop_cache(struct store_task *t)
+{
+	struct store_job *job;
+
+	if (!store_content_open(t, NULL))
+		return;
+	job = new_job(t->store, STEP_CACHE);
+	job->content = store_file_ref(t->file);
+	go(job);
 }
 
 static void

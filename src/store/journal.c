@@ -32,6 +32,7 @@ journal_error(const struct store_task *t, const char *what, struct err *e)
 struct replay {
 	struct store_task *t;
 	uint32_t covered;       /* records below this are on stable storage */
+	bool is_unseen;         /* of an earlier run: to be checked before use */
 	bool trust_all;         /* loaded before in this run, and not in doubt */
 	int64_t newest;         /* when the last piece came */
 	bool is_counting;       /* first walk: only finds the end and `covered` */
@@ -57,7 +58,7 @@ apply_finished(struct replay *in, const struct store_record *r)
 	entry.crc = r->crc;
 	entry.traffic_type = r->traffic_type;
 	entry.flags = (uint8_t)(ENTRY_FINISHED | (r->flags & STORE_RECORD_HAS_CRC ? ENTRY_CRC : 0) | (durable ? ENTRY_DURABLE : 0) |
-		(durable || in->trust_all ? ENTRY_TRUSTED : 0));
+		(durable || in->trust_all ? ENTRY_TRUSTED : 0) | (in->is_unseen ? ENTRY_UNSEEN : 0));
 	store_entry_set(t, r->number, &entry, length);
 }
 
@@ -150,7 +151,7 @@ int
 store_journal_load(struct store_task *t, struct err *e)
 {
 	struct store *s = t->store;
-	struct replay in = { .t = t, .trust_all = t->is_trusted, .covered = t->is_synced ? UINT32_MAX : 0 };
+	struct replay in = { .t = t, .is_unseen = !t->was_seen, .trust_all = t->is_trusted, .covered = t->is_synced ? UINT32_MAX : 0 };
 	char name[STORE_NAME_MAX];
 	int fd, rc;
 
@@ -199,7 +200,19 @@ open_journal(struct store_task *t, struct err *e)
 	if (t->journal_fd >= 0)
 		return 0;
 	store_name(name, t->kind, t->id, ".p");
-	t->journal_fd = store_open_at(s->sys, s->meta_fd, name, O_RDWR | O_CREAT | (t->journal_records == 0 ? O_TRUNC : 0), s->file_mode);
+	if (t->journal_records > 0) {
+		t->journal_fd = store_open_at(s->sys, s->meta_fd, name, O_RDWR, 0);
+		/* Somebody removed it: what it said is known still. */
+		if (t->journal_fd < 0 && errno == ENOENT) {
+			if (t->is_busy || store_journal_rewrite(t, e) < 0)
+				return journal_error(t, "open", e);
+			t->journal_fd = store_open_at(s->sys, s->meta_fd, name, O_RDWR, 0);
+		}
+	} else {
+		t->journal_fd = store_open_at(s->sys, s->meta_fd, name, O_RDWR | O_CREAT | O_TRUNC, s->file_mode);
+		if (t->journal_fd < 0 && errno == ENOENT && store_heal(t) == 0)
+			t->journal_fd = store_open_at(s->sys, s->meta_fd, name, O_RDWR | O_CREAT | O_TRUNC, s->file_mode);
+	}
 	if (t->journal_fd < 0)
 		return journal_error(t, "open", e);
 	store_opened(t);
@@ -266,11 +279,10 @@ int
 store_journal_rewrite(struct store_task *t, struct err *e)
 {
 	struct store *s = t->store;
-	char tmp[32], name[STORE_NAME_MAX];
 	struct store_record checkpoint = { .type = STORE_RECORD_CHECKPOINT };
 	struct buf out = BUF_INIT;
 	uint32_t records, durable;
-	int rc = -1;
+	int rc;
 
 	durable = records = add_entries(t, true, 0, &out);
 	if (durable > 0) {
@@ -280,24 +292,14 @@ store_journal_rewrite(struct store_task *t, struct err *e)
 		buf_added(&out, STORE_RECORD_BYTES);
 	}
 	records = add_entries(t, false, records, &out);
-	snprintf(tmp, sizeof(tmp), "p-%" PRIu32, s->next_tmp++);
-	store_name(name, t->kind, t->id, ".p");
 	/* The old journal was synced up to its checkpoint: the new one must be, too, before it takes the name. */
-	if (store_write_file(s->sys, s->tmp_fd, tmp, s->file_mode, buf_data(&out), buf_slice(&out).n, durable > 0 && s->o.sync != STORE_SYNC_NONE) < 0) {
-		err_sys(e, errno, "write %s/tmp/%s", s->dir, tmp);
-		goto done;
-	}
-	if (s->sys->renameat(s->tmp_fd, tmp, s->meta_fd, name) < 0) {
-		err_sys(e, errno, "rename %s/tmp/%s to %s/meta/%s", s->dir, tmp, s->dir, name);
-		s->sys->unlinkat(s->tmp_fd, tmp, 0);
-		goto done;
-	}
+	rc = store_replace(t, 'p', ".p", buf_slice(&out), durable > 0 && s->o.sync != STORE_SYNC_NONE, e);
+	buf_free(&out);
+	if (rc < 0)
+		return -1;
 	if (t->journal_fd >= 0)
 		s->sys->close(t->journal_fd);
 	t->journal_fd = -1;
 	t->journal_records = records;
-	rc = 0;
-done:
-	buf_free(&out);
-	return rc;
+	return 0;
 }

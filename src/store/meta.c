@@ -47,39 +47,58 @@ store_meta_fill(const struct store_task *t, int64_t complete_at, struct store_me
 	m->header_count = p->header_count;
 }
 
+static int
+write_and_name(struct store_task *t, const char *tmp, const char *name, struct slice bytes, bool sync)
+{
+	struct store *s = t->store;
+	int saved;
+
+	if (store_write_file(s->sys, s->tmp_fd, tmp, s->file_mode, bytes.p, bytes.n, sync) < 0)
+		return -1;
+	if (s->sys->renameat(s->tmp_fd, tmp, s->meta_fd, name) == 0)
+		return 0;
+	saved = errno;
+	s->sys->unlinkat(s->tmp_fd, tmp, 0);
+	errno = saved;
+	return -1;
+}
+
 int
-store_meta_write(struct store_task *t, bool sync, struct err *e)
+store_replace(struct store_task *t, char kind, const char *suffix, struct slice bytes, bool sync, struct err *e)
 {
 	struct store *s = t->store;
 	char tmp[32], name[STORE_NAME_MAX];
+	int rc;
+
+	snprintf(tmp, sizeof(tmp), "%c-%" PRIu32, kind, s->next_tmp++);
+	store_name(name, t->kind, t->id, suffix);
+	rc = write_and_name(t, tmp, name, bytes, sync);
+	if (rc < 0 && errno == ENOENT && store_heal(t) == 0)
+		rc = write_and_name(t, tmp, name, bytes, sync);
+	return rc < 0 ? err_sys(e, errno, "write %s/tmp/%s for meta/%s", s->dir, tmp, name) : 0;
+}
+
+int
+store_meta_write(struct store_task *t, bool sync, struct err *e)
+{
 	struct buf out = BUF_INIT;
 	struct store_meta m;
-	int rc = -1;
+	int rc;
 
 	if (store_load(t, e) < 0)
 		return -1;
 	store_meta_fill(t, 0, &m);
 	store_meta_encode(&m, &out);
-	snprintf(tmp, sizeof(tmp), "m-%" PRIu32, s->next_tmp++);
-	store_name(name, t->kind, t->id, ".m");
-	if (store_write_file(s->sys, s->tmp_fd, tmp, s->file_mode, buf_data(&out), buf_slice(&out).n, sync && s->o.sync != STORE_SYNC_NONE) < 0) {
-		err_sys(e, errno, "write %s/tmp/%s", s->dir, tmp);
-		goto done;
-	}
-	if (s->sys->renameat(s->tmp_fd, tmp, s->meta_fd, name) < 0) {
-		err_sys(e, errno, "rename %s/tmp/%s to %s/meta/%s", s->dir, tmp, s->dir, name);
-		s->sys->unlinkat(s->tmp_fd, tmp, 0);
-		goto done;
-	}
-	store_task_written(t);
-	rc = 0;
-done:
+	rc = store_replace(t, 'm', ".m", buf_slice(&out), sync && t->store->o.sync != STORE_SYNC_NONE, e);
+	if (rc == 0)
+		store_task_written(t);
 	buf_free(&out);
 	return rc;
 }
 
 int
-store_meta_read(struct store *s, enum store_kind kind, const char *id, struct arena *a, struct store_meta *m, struct err *e)
+store_meta_read(struct store *s, int dir, const char *file, enum store_kind kind, const char *id, struct arena *a, struct store_meta *m,
+	struct err *e)
 {
 	uint8_t small[4096], *p = small, *large = NULL;
 	char name[STORE_NAME_MAX];
@@ -87,7 +106,7 @@ store_meta_read(struct store *s, enum store_kind kind, const char *id, struct ar
 	int fd, rc = -1;
 
 	store_name(name, kind, id, ".m");
-	fd = store_open_at(s->sys, s->meta_fd, name, O_RDONLY, 0);
+	fd = store_open_at(s->sys, dir, file, O_RDONLY, 0);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s/meta/%s", s->dir, name);
 	n = store_read_all(s->sys, fd, small, sizeof(small), 0);

@@ -21,7 +21,11 @@
 static int
 make_dir(struct store *s, int at, const char *name, struct err *e)
 {
-	if (s->sys->mkdirat(at, name, s->dir_mode) == 0 || errno == EEXIST)
+	if (s->sys->mkdirat(at, name, s->dir_mode) == 0) {
+		s->made_dirs = true;
+		return 0;
+	}
+	if (errno == EEXIST)
 		return 0;
 	return err_sys(e, errno, "make directory %s%s%s", at == AT_FDCWD ? "" : s->dir, at == AT_FDCWD ? "" : "/", name);
 }
@@ -65,6 +69,15 @@ check_name(void *arg, int fd, const char *name)
 }
 
 static int
+write_version(struct store *s, struct err *e)
+{
+	if (store_write_file(s->sys, s->dir_fd, "VERSION.tmp", s->file_mode, STORE_VERSION_TEXT, strlen(STORE_VERSION_TEXT), true) < 0 ||
+	    s->sys->renameat(s->dir_fd, "VERSION.tmp", s->dir_fd, "VERSION") < 0 || store_sync_dir(s->sys, s->dir_fd, ".") < 0)
+		return err_sys(e, errno, "write %s/VERSION", s->dir);
+	return 0;
+}
+
+static int
 take_possession(struct store *s, struct err *e)
 {
 	char found[256] = "";
@@ -74,10 +87,7 @@ take_possession(struct store *s, struct err *e)
 	if (found[0] != '\0')
 		return err_set(e, ERR_FAILED_PRECONDITION,
 			"%s is not a storage directory of this program (no VERSION file) and not empty (%s); give it a directory of its own", s->dir, found);
-	if (store_write_file(s->sys, s->dir_fd, "VERSION.tmp", s->file_mode, STORE_VERSION_TEXT, strlen(STORE_VERSION_TEXT), true) < 0 ||
-	    s->sys->renameat(s->dir_fd, "VERSION.tmp", s->dir_fd, "VERSION") < 0)
-		return err_sys(e, errno, "write %s/VERSION", s->dir);
-	return 0;
+	return write_version(s, e);
 }
 
 static int
@@ -156,6 +166,21 @@ make_tree(struct store *s, const char *name, int *fd, struct err *e)
 	return 0;
 }
 
+/* Names that were made now must be there after a power cut, when tasks in them are. */
+static int
+sync_layout(struct store *s, struct err *e)
+{
+	static const char *const names[] = { "content", "meta", "." };
+
+	if (s->o.sync == STORE_SYNC_NONE)
+		return 0;
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		if (store_sync_dir(s->sys, s->dir_fd, names[i]) < 0)
+			return err_sys(e, errno, "sync directory %s/%s", s->dir, names[i]);
+	s->made_dirs = false;
+	return 0;
+}
+
 static int
 make_layout(struct store *s, struct err *e)
 {
@@ -170,7 +195,7 @@ make_layout(struct store *s, struct err *e)
 	if (make_tree(s, "content", &s->content_fd, e) < 0 || make_tree(s, "meta", &s->meta_fd, e) < 0 || make_dir(s, s->dir_fd, "tmp", e) < 0)
 		return -1;
 	s->tmp_fd = open_dir(s, s->dir_fd, "tmp", e);
-	return s->tmp_fd < 0 ? -1 : 0;
+	return s->tmp_fd < 0 || (s->made_dirs && sync_layout(s, e) < 0) ? -1 : 0;
 }
 
 static void
@@ -178,6 +203,90 @@ close_fd(struct store *s, int fd)
 {
 	if (fd >= 0)
 		s->sys->close(fd);
+}
+
+/* Puts the directory of this name under the descriptor that is in use for it, in one step: jobs on other threads go by its number. */
+static int
+renew_dir(struct store *s, int at, const char *name, int fd, struct err *e)
+{
+	int fresh, rc;
+
+	if (make_dir(s, at, name, e) < 0)
+		return -1;
+	fresh = open_dir(s, at, name, e);
+	if (fresh < 0)
+		return -1;
+	rc = dup2(fresh, fd) < 0 ? err_sys(e, errno, "reopen directory %s", name) : fcntl(fd, F_SETFD, FD_CLOEXEC);
+	s->sys->close(fresh);
+	return rc < 0 ? -1 : 0;
+}
+
+static bool
+is_removed(struct store *s, int fd)
+{
+	struct stat st;
+
+	return s->sys->fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
+/* The whole directory is gone: a new one is ours with its lock. */
+static int
+renew_root(struct store *s, struct err *e)
+{
+	int old_lock = s->lock_fd;
+
+	if (renew_dir(s, AT_FDCWD, s->dir, s->dir_fd, e) < 0)
+		return -1;
+	if (lock(s, e) < 0) {
+		close_fd(s, s->lock_fd);
+		s->lock_fd = old_lock;
+		return -1;
+	}
+	close_fd(s, old_lock);
+	return 0;
+}
+
+static int
+renew(struct store *s, bool *made, struct err *e)
+{
+	const int roots[] = { s->content_fd, s->meta_fd };
+	static const char *const names[] = { "content", "meta" };
+	struct stat st;
+
+	*made = is_removed(s, s->dir_fd) || is_removed(s, s->content_fd) || is_removed(s, s->meta_fd) || is_removed(s, s->tmp_fd);
+	if (is_removed(s, s->dir_fd) && renew_root(s, e) < 0)
+		return -1;
+	if (s->sys->fstatat(s->dir_fd, "VERSION", &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT && write_version(s, e) < 0)
+		return -1;
+	for (size_t i = 0; i < COUNT_OF(roots); i++) {
+		if (renew_dir(s, s->dir_fd, names[i], roots[i], e) < 0)
+			return -1;
+		for (int kind = 0; kind < STORE_KINDS; kind++)
+			if (make_dir(s, roots[i], store_kind_dirs[kind], e) < 0)
+				return -1;
+	}
+	return renew_dir(s, s->dir_fd, "tmp", s->tmp_fd, e) < 0 || sync_layout(s, e) < 0 ? -1 : 0;
+}
+
+int
+store_heal(struct store_task *t)
+{
+	struct store *s = t->store;
+	struct err e = {0};
+	bool made = false;
+
+	/* Shards are made again when next needed; what is there stays. */
+	for (int kind = 0; kind < STORE_KINDS; kind++)
+		for (unsigned i = 0; i < STORE_SHARDS; i++)
+			s->shards[kind][i] &= (uint8_t)~(SHARD_META | SHARD_CONTENT);
+	if (renew(s, &made, &e) < 0 || store_ready_shard(t, &e) < 0) {
+		log_error("storage directory cannot be made anew dir=%s error=\"%s\"", s->dir, e.text);
+		errno = ENOENT;
+		return -1;
+	}
+	if (made)
+		log_error("part of the storage directory was removed, made anew dir=%s", s->dir);
+	return 0;
 }
 
 static void

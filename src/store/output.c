@@ -178,7 +178,10 @@ store_output_link(const struct store_file *f, const struct store_output_options 
 
 	if (dir < 0)
 		return -1;
-	if (is_inode(f->sys, f, dir, base))
+	/* Bytes first, then their name. */
+	if (o->sync && store_file_sync(f, e) < 0)
+		rc = -1;
+	else if (is_inode(f->sys, f, dir, base))
 		rc = 0;
 	else if (o->overwrite)
 		rc = link_over(f, dir, base, o->target, e);

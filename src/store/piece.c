@@ -75,6 +75,8 @@ store_entry_set(struct store_task *t, uint32_t n, const struct entry *from, uint
 	p->bits[n / 64] |= (uint64_t)1 << n % 64;
 	if (!(from->flags & ENTRY_TRUSTED))
 		p->untrusted++;
+	if (from->flags & ENTRY_UNSEEN)
+		p->unseen++;
 	t->is_trusted = p->untrusted == 0;
 	t->pieces_finished++;
 	t->bytes_finished += length;
@@ -90,6 +92,8 @@ store_entry_clear(struct store_task *t, uint32_t n)
 		return;
 	if (!(p->entries[n].flags & ENTRY_TRUSTED))
 		p->untrusted--;
+	if (p->entries[n].flags & ENTRY_UNSEEN)
+		p->unseen--;
 	t->is_trusted = p->untrusted == 0;
 	memset(&p->entries[n], 0, sizeof(p->entries[n]));
 	p->bits[n / 64] &= ~((uint64_t)1 << n % 64);
@@ -110,7 +114,7 @@ store_drop_all(struct store_task *t)
 		free(p->bits);
 		p->entries = NULL;
 		p->bits = NULL;
-		p->cap = p->prefix = p->untrusted = 0;
+		p->cap = p->prefix = p->untrusted = p->unseen = 0;
 	}
 	t->pieces_finished = 0;
 	t->bytes_finished = 0;
@@ -153,9 +157,11 @@ static int
 load_details(struct store_task *t, struct err *e)
 {
 	struct store_pieces *p = t->loaded;
+	char name[STORE_NAME_MAX];
 	struct store_meta m;
 
-	if (store_meta_read(t->store, t->kind, t->id, &p->arena, &m, e) < 0)
+	store_name(name, t->kind, t->id, ".m");
+	if (store_meta_read(t->store, t->store->meta_fd, name, t->kind, t->id, &p->arena, &m, e) < 0)
 		return -1;
 	p->headers = m.headers;
 	p->header_count = m.header_count;
@@ -207,8 +213,10 @@ store_shrink_loaded(struct store *s)
 
 		if (s->loaded_count <= STORE_LOADED_MAX)
 			break;
-		if (may_unload(t))
+		if (may_unload(t)) {
+			t->was_seen = t->loaded->unseen == 0;
 			store_unload(t);
+		}
 	}
 }
 
@@ -258,7 +266,8 @@ store_piece_get(struct store_task *t, uint32_t n, struct store_piece *out)
 	store_task_piece_span(t, n, &out->offset, &out->length);
 	out->has_crc = entry->flags & ENTRY_CRC;
 	out->crc = entry->crc;
-	out->needs_check = !(entry->flags & ENTRY_TRUSTED);
+	out->needs_check = !(entry->flags & ENTRY_TRUSTED) || entry->flags & ENTRY_UNSEEN;
+	out->is_durable = entry->flags & ENTRY_DURABLE;
 	out->traffic_type = entry->traffic_type == STORE_FROM_PEER ? STORE_FROM_PEER : STORE_FROM_SOURCE;
 	out->parent_id = entry->parent > 0 ? t->loaded->parents[entry->parent - 1] : NULL;
 	out->created_at = entry->created_at;
@@ -314,6 +323,8 @@ store_piece_finish(struct store_task *t, const struct store_piece *piece, struct
 		return -1;
 	if (entry_of(t, piece->number))
 		return 0;
+	if (t->content_length == STORE_LENGTH_UNKNOWN && store_check_budget(t, length, e) < 0)
+		return -1;
 	if (store_entry_room(t->loaded, piece->number) < 0)
 		return err_set(e, ERR_RESOURCE_EXHAUSTED, "no memory for the pieces of task %s", t->id);
 	r.type = STORE_RECORD_FINISHED;
@@ -376,6 +387,10 @@ store_piece_checked(struct store_task *t, uint32_t n, bool is_good)
 	if (!is_good) {
 		store_piece_drop(t, n, "its bytes do not have its checksum");
 		return;
+	}
+	if (entry->flags & ENTRY_UNSEEN) {
+		entry->flags &= (uint8_t)~ENTRY_UNSEEN;
+		t->loaded->unseen--;
 	}
 	if (entry->flags & ENTRY_TRUSTED)
 		return;

@@ -30,12 +30,14 @@
 #define SHARD_CONTENT_NEW 8
 #define SHARD_DELETED 16        /* a record was removed and that may come back after a power cut */
 #define SHARD_DELETED_AGAIN 32  /* ... since the running job began */
+#define SHARD_CONTENT_UNREAD 64 /* the start could not read it: its files may be there */
 
 #define ENTRY_FINISHED 1
 #define ENTRY_CRC 2
 #define ENTRY_TRUSTED 4         /* written or checked in this run, or synced before */
 #define ENTRY_DURABLE 8
 #define ENTRY_SYNCING 16        /* the running job makes it durable */
+#define ENTRY_UNSEEN 32         /* of an earlier run, and not compared with its checksum in this one */
 
 struct entry {
 	int64_t created_at;
@@ -58,7 +60,8 @@ struct store_pieces {
 	uint64_t *bits;
 	uint32_t cap;                   /* entries, a multiple of 64 */
 	uint32_t prefix;                /* finished from 0 on, at least */
-	uint32_t untrusted;             /* finished entries that need a check */
+	uint32_t untrusted;             /* finished entries that need a check before a checkpoint may speak for them */
+	uint32_t unseen;                /* ... that need one before their first use in this run */
 	char **parents;
 	uint16_t parent_count;
 };
@@ -84,6 +87,7 @@ struct store {
 	struct list open_files, loaded, sync_queue, trash, dirty, unsynced;
 	unsigned open_count, loaded_count, jobs;
 	bool is_pumping;
+	bool made_dirs;                 /* whose names are not synced yet */
 	struct heap expiry;
 	uint8_t shards[STORE_KINDS][STORE_SHARDS];
 	uint64_t used, reserved;
@@ -133,6 +137,8 @@ void store_task_written(struct store_task *t);
 /* ---- content and records (content.c, meta.c) ---- */
 struct store_file *store_content_open(struct store_task *t, struct err *e);     /* the store's own, in t->file */
 int store_content_create(struct store_task *t, struct err *e);
+/* Makes the shard directories when this is their first task, and lets no removed record come back under a new content. */
+int store_ready_shard(struct store_task *t, struct err *e);
 void store_content_look(struct store_task *t);          /* blocks */
 bool store_content_is_shared(struct store_task *t);     /* it has another name, a user's */
 void store_content_remember(struct store_task *t);      /* identity */
@@ -143,7 +149,11 @@ void store_shrink_open(struct store *s);
 void store_opened(struct store_task *t);
 void store_meta_fill(const struct store_task *t, int64_t complete_at, struct store_meta *m);
 int store_meta_write(struct store_task *t, bool sync, struct err *e);
-int store_meta_read(struct store *s, enum store_kind kind, const char *id, struct arena *a, struct store_meta *m, struct err *e);
+/* A record or journal: written as tmp/<kind>-<n>, then given its name below meta/. */
+int store_replace(struct store_task *t, char kind, const char *suffix, struct slice bytes, bool sync, struct err *e);
+/* `file` below `dir` is the record of task `id`. */
+int store_meta_read(struct store *s, int dir, const char *file, enum store_kind kind, const char *id, struct arena *a, struct store_meta *m,
+	struct err *e);
 
 /* ---- pieces (piece.c, journal.c) ---- */
 int store_load(struct store_task *t, struct err *e);
@@ -159,13 +169,22 @@ int store_journal_append(struct store_task *t, struct store_record *r, struct er
 int store_journal_rewrite(struct store_task *t, struct err *e);
 
 /* ---- jobs (job.c) ---- */
+void store_drop_cache(struct store_task *t);            /* for large content, which takes a while */
 void store_sync_request(struct store_task *t);
 void store_sync_now(struct store_task *t);              /* all steps in this call */
 void store_sync_due(struct store_task *t, int64_t now);
 void store_trash_add(struct store *s, enum store_kind kind, const char *id, uint32_t number, bool has_file);
 void store_pump(struct store *s);
 
-/* ---- start (recover.c) ---- */
+/* ---- space (gc.c) ---- */
+/* For content of unknown length, whose pieces are admitted one by one. */
+int store_check_budget(struct store_task *t, uint64_t more, struct err *e);
+/* Evicts for what was demanded, for no longer than a caller may be kept waiting. */
+void store_evict_now(struct store *s);
+
+/* ---- start (open.c, recover.c) ---- */
+/* A path of this task was not there: makes every directory that somebody removed anew. Running jobs go on. -1 with errno. */
+int store_heal(struct store_task *t);
 int store_recover(struct store *s, struct err *e);
 
 #endif

@@ -27,6 +27,7 @@ struct scan {
 	int (*file)(void *arg, int fd, const char *name);
 	uint8_t exists, is_new;         /* bits of a shard that is there */
 	struct arena arena;
+	struct buf journals;            /* names in the running shard, each with its NUL */
 	size_t orphans, damaged, foreign;
 };
 
@@ -101,10 +102,12 @@ see_record(void *arg, int fd, const char *name)
 		foreign(in, name);
 		return 0;
 	}
-	if (suffix[1] != 'm')
+	if (suffix[1] != 'm') {
+		buf_append(&in->journals, name, strlen(name) + 1);
 		return 0;
+	}
 	arena_reset(&in->arena);
-	if (store_meta_read(in->s, in->kind, id, &in->arena, &m, &e) == 0) {
+	if (store_meta_read(in->s, fd, name, in->kind, id, &in->arena, &m, &e) == 0) {
 		adopt(in, id, &m);
 	} else if (e.code == ERR_DATA_LOSS) {
 		log_warn("task record is damaged, task removed path=%s/%s error=\"%s\"", in->shard_name, name, e.text);
@@ -136,18 +139,23 @@ see_orphan(struct scan *in, int fd, const char *name, const char *id)
 	remove_file(in, fd, name);
 }
 
-static int
-see_journal(void *arg, int fd, const char *name)
+/* The journals of a shard, once all its records were seen. */
+static void
+see_journals(struct scan *in, const char *shard)
 {
-	struct scan *in = arg;
-	char id[STORE_ID_MAX + 1];
+	const char *name = (const char *)buf_data(&in->journals), *end;
+	char id[STORE_ID_MAX + 1], path[STORE_NAME_MAX + 16];
 	const char *suffix;
 
-	if (split(in, name, id, &suffix) < 0 || strcmp(suffix, ".p") != 0)
-		return 0;
-	if (!map_get(&in->s->tasks[in->kind], slice_str(id)))
-		see_orphan(in, fd, name, id);
-	return 0;
+	if (!name)
+		return;
+	for (end = name + in->journals.len; name < end; name += strlen(name) + 1) {
+		if (split(in, name, id, &suffix) < 0 || map_get(&in->s->tasks[in->kind], slice_str(id)))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", shard, name);
+		see_orphan(in, in->s->meta_fd, path, id);
+	}
+	buf_clear(&in->journals);
 }
 
 static int
@@ -168,7 +176,12 @@ see_content(void *arg, int fd, const char *name)
 		see_orphan(in, fd, name, id);
 		return 0;
 	}
-	if (in->s->sys->fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+	if (in->s->sys->fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		/* Not to be looked at is not gone. */
+		t->has_content = errno != ENOENT;
+		return 0;
+	}
+	if (!S_ISREG(st.st_mode))
 		return 0;
 	t->has_content = true;
 	store_task_account(t, (uint64_t)st.st_blocks * 512);
@@ -193,8 +206,12 @@ see_shard(void *arg, int fd, const char *name)
 	in->s->shards[in->kind][in->shard] |= in->exists;
 	if (!in->s->was_clean)
 		in->s->shards[in->kind][in->shard] |= in->is_new;
-	if (store_each_name(in->s->sys, in->root, path, in->file, in) < 0)
-		log_warn("directory not read path=%s error=\"%s\"", path, strerror(errno));
+	if (store_each_name(in->s->sys, in->root, path, in->file, in) < 0) {
+		log_warn("directory not read path=%s/%s error=\"%s\"", in->root == in->s->meta_fd ? "meta" : "content", path, strerror(errno));
+		if (in->root == in->s->content_fd)
+			in->s->shards[in->kind][in->shard] |= SHARD_CONTENT_UNREAD;
+	}
+	see_journals(in, path);
 	return 0;
 }
 
@@ -241,7 +258,7 @@ settle(struct store_task *t, int64_t now)
 {
 	struct store *s = t->store;
 
-	if (!t->has_content)
+	if (!t->has_content && !(s->shards[t->kind][store_shard(t->id)] & SHARD_CONTENT_UNREAD))
 		lose_content(t);
 	store_task_place(t);
 	if (t->is_synced || s->o.sync == STORE_SYNC_NONE || t->piece_length == 0 || (t->finished_at == 0 && s->was_clean))
@@ -297,11 +314,10 @@ store_recover(struct store *s, struct err *e)
 		in.kind = (enum store_kind)kind;
 		rc = scan_kind(&in, s->meta_fd, see_record, SHARD_META, SHARD_META_NEW | SHARD_DELETED, e);
 		if (rc == 0)
-			rc = scan_kind(&in, s->meta_fd, see_journal, SHARD_META, 0, e);
-		if (rc == 0)
 			rc = scan_kind(&in, s->content_fd, see_content, SHARD_CONTENT, SHARD_CONTENT_NEW, e);
 	}
 	arena_free(&in.arena);
+	buf_free(&in.journals);
 	if (rc < 0)
 		return -1;
 	put_in_order(s);

@@ -127,6 +127,7 @@ struct store_task {
 	bool is_busy;                   /* a job works on it */
 	bool sync_again;                /* asked for while busy */
 	bool is_failing;                /* the last write of its record failed; said once */
+	bool was_seen;                  /* before its pieces left memory, all of them had been checked or written in this run */
 };
 
 bool store_id_is_valid(const char *id);
@@ -204,6 +205,9 @@ void store_task_linked(struct store_task *t, const struct store_file *f);
 /* Cheap (one fstat). True: the file is not what was verified (size, mtime or inode); all its pieces now need a check. Always false
  * for a task that is being written. */
 bool store_task_content_changed(struct store_task *t, const struct store_file *f);
+/* The content could not be opened because it is not there (NOT_FOUND): logs it and drops every piece, so that they are fetched anew.
+ * Anything else, or a task that has none: nothing. */
+void store_task_content_missing(struct store_task *t);
 
 /* ---- pieces ---- */
 
@@ -213,7 +217,8 @@ struct store_piece {
 	uint64_t length;
 	bool has_crc;
 	uint32_t crc;                   /* CRC-32, written "crc32:<decimal>" on the wire */
-	bool needs_check;               /* its bytes may not be what the record says: check against crc before use */
+	bool needs_check;               /* first use in this run, or its bytes are in doubt: check against crc before */
+	bool is_durable;                /* a checkpoint says that it is on stable storage */
 	enum store_traffic traffic_type;
 	const char *parent_id;          /* NULL: source, import, or an earlier run; valid while the task is in use */
 	int64_t created_at;             /* wall ns, start of the download */
@@ -259,6 +264,7 @@ struct store_gc_limits {
 	int64_t page_cache_idle;        /* ns without access after which finished content leaves the page cache; 0: never */
 	unsigned high_percent;          /* start evicting; 0: never. 1 <= low < high <= 99 */
 	unsigned low_percent;           /* stop */
+	int64_t max_ns;                 /* end the pass after this time, whatever the budget; 0: none */
 };
 
 struct store_gc_result {
@@ -276,5 +282,7 @@ struct store_gc_result {
 void store_gc_pass(struct store *s, int64_t now, const struct store_gc_limits *limits, size_t budget, struct store_gc_result *out);
 /* A write met ENOSPC: the next pass evicts at least `bytes` whatever the marks say. */
 void store_gc_demand(struct store *s, uint64_t bytes);
+/* Something waits for space: a pass should run now. */
+bool store_gc_is_wanted(const struct store *s);
 
 #endif

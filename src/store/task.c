@@ -304,6 +304,16 @@ admit(struct store_task *t, uint64_t content_length, struct err *e)
 	if (u.available + t->reserved >= rest)
 		return 0;
 	store_gc_demand(t->store, rest - u.available);
+	/* Its own budget is known to be free at once; the file system's space only when the files are gone. */
+	if (t->store->o.capacity > 0) {
+		t->uses++;
+		store_evict_now(t->store);
+		t->uses--;
+		if (store_usage(t->store, &u, e) < 0)
+			return -1;
+		if (u.available + t->reserved >= rest)
+			return 0;
+	}
 	return err_set(e, ERR_RESOURCE_EXHAUSTED, "no space left on device: not enough space to store the task: content_length=%" PRIu64
 		", available=%" PRIu64, content_length, u.available);
 }

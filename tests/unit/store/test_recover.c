@@ -53,7 +53,7 @@ synced_task_is_trusted_after_a_kill(void **state)
 	s = test_open();
 	test_expect_whole(s, 1, PIECES * PIECE);
 	assert_int_equal(store_piece_get(store_task_find(s, STORE_STANDARD, test_id(1)), 0, &piece), 0);
-	assert_false(piece.needs_check);
+	assert_true(piece.is_durable);
 	store_close(s);
 }
 

@@ -44,7 +44,96 @@ finished_tasks_survive_a_reopen(void **state)
 	assert_int_equal(piece.traffic_type, STORE_FROM_PEER);
 	assert_null(piece.parent_id);
 	assert_true(piece.has_crc);
+	assert_true(piece.is_durable);
+	store_close(s);
+}
+
+static void
+piece_is_checked_once_a_run(void **state)
+{
+	struct store_options o = test_options();
+	struct store *s = test_open();
+	struct store_piece piece;
+	struct store_task *t = test_download(s, 1, 2 * PIECE);
+
+	(void)state;
+	assert_int_equal(store_piece_get(t, 0, &piece), 0);
 	assert_false(piece.needs_check);
+	store_close(s);
+	s = test_open_with(&o);
+	t = store_task_find(s, STORE_STANDARD, test_id(1));
+	for (uint32_t n = 0; n < 2; n++) {
+		assert_int_equal(store_piece_get(t, n, &piece), 0);
+		assert_true(piece.needs_check);
+		store_piece_checked(t, n, true);
+		assert_int_equal(store_piece_get(t, n, &piece), 0);
+		assert_false(piece.needs_check);
+	}
+	/* That it was is known still when its pieces left memory and came back. */
+	for (unsigned i = 2; i < 1100; i++)
+		test_download(s, i, 1);
+	store_tick(s, clock_wall_ns() + 60 * SECOND);
+	t = store_task_find(s, STORE_STANDARD, test_id(1));
+	assert_int_equal(store_piece_get(t, 0, &piece), 0);
+	assert_false(piece.needs_check);
+	store_close(s);
+}
+
+/* What somebody removes under a running store is made anew. */
+static void
+removed_directories_are_made_anew(void **state)
+{
+	static const char *const parts[] = { "store/tmp", "store/meta", "store/content", "store/meta/tasks", "store/content/tasks", "store" };
+	struct store *s = test_open();
+	struct store_task *t;
+	unsigned task = 1;
+	struct err e = {0};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(parts); i++) {
+		test_download(s, task, 3 * PIECE);
+		t = test_start(s, task + 1, 3 * PIECE);
+		test_piece(t, task + 1, 0);
+		assert_int_equal(nftw(test_path(parts[i]), test_remove, 16, FTW_DEPTH | FTW_PHYS), 0);
+		/* A download goes on, another one begins. */
+		test_piece(t, task + 1, 1);
+		test_piece(t, task + 1, 2);
+		assert_int_equal(store_task_finish(t, NOW, &e), 0);
+		test_download(s, task + 2, 3 * PIECE);
+		test_expect_whole(s, task + 2, 3 * PIECE);
+		store_tick(s, clock_wall_ns() + 60 * SECOND);
+		store_tick(s, clock_wall_ns() + 60 * SECOND);
+		task += 3;
+	}
+	store_close(s);
+	s = test_open();
+	test_expect_whole(s, task - 1, 3 * PIECE);
+	store_close(s);
+}
+
+static void
+missing_content_is_noticed_while_running(void **state)
+{
+	struct store_options o = test_options();
+	struct store *s;
+	struct store_task *t;
+	struct err e = {0};
+
+	(void)state;
+	o.max_open = 1;
+	s = test_open_with(&o);
+	test_download(s, 1, 3 * PIECE);
+	test_download(s, 2, 3 * PIECE);
+	store_tick(s, clock_wall_ns());
+	assert_int_equal(unlink(test_task_path("content", 1, "")), 0);
+	t = store_task_find(s, STORE_STANDARD, test_id(1));
+	assert_null(store_task_file(t, &e));
+	assert_int_equal(e.code, ERR_NOT_FOUND);
+	store_task_content_missing(t);
+	assert_int_equal(t->finished_at, 0);
+	assert_int_equal(t->pieces_finished, 0);
+	test_download(s, 1, 3 * PIECE);
+	test_expect_whole(s, 1, 3 * PIECE);
 	store_close(s);
 }
 
@@ -468,6 +557,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		WITH_DIR(real_syncs_are_taken),
 		WITH_DIR(finished_tasks_survive_a_reopen),
+		WITH_DIR(piece_is_checked_once_a_run),
+		WITH_DIR(removed_directories_are_made_anew),
+		WITH_DIR(missing_content_is_noticed_while_running),
 		WITH_DIR(partial_task_resumes_with_what_it_had),
 		WITH_DIR(details_survive_a_reopen),
 		WITH_DIR(changed_origin_drops_the_pieces),
