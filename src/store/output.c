@@ -167,7 +167,12 @@ link_over(const struct store_file *f, int dir, const char *base, const char *tar
 static int
 sync_parent(const struct store_sys *sys, int dir, const char *target, struct err *e)
 {
-	return sys->fsync(dir) == 0 ? 0 : err_sys(e, errno, "sync the directory of output path %s", target);
+	int rc;
+
+	do
+		rc = sys->fsync(dir);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? err_sys(e, errno, "sync the directory of output path %s", target) : 0;
 }
 
 int

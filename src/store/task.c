@@ -346,8 +346,9 @@ store_task_start(struct store_task *t, const struct store_start *start, int64_t 
 	if (check_start(start, e) < 0 || store_load(t, e) < 0)
 		return -1;
 	had_pieces = t->pieces_finished > 0;
-	if (t->piece_length > 0 && (!is_same_content(t, start) ||
-	    (t->on_disk && !store_content_open(t, &open_error) && open_error.code == ERR_NOT_FOUND))) {
+	/* A record may also be left over from a start that failed half-way. */
+	if ((t->piece_length > 0 && !is_same_content(t, start)) ||
+	    (t->on_disk && !store_content_open(t, &open_error) && open_error.code == ERR_NOT_FOUND)) {
 		if (start_over(t, e) < 0)
 			return err_wrap(e, "start task %s again", t->id);
 		if (was_reset)

@@ -220,7 +220,7 @@ test_is_right(struct store_task *t, unsigned task, uint32_t n)
 }
 
 static inline void
-test_expect_whole(struct store *s, unsigned task, uint64_t length)
+test_expect_whole_bytes(struct store *s, unsigned task, unsigned bytes, uint64_t length)
 {
 	struct store_task *t = store_task_find(s, STORE_STANDARD, test_id(task));
 
@@ -230,7 +230,13 @@ test_expect_whole(struct store *s, unsigned task, uint64_t length)
 	assert_int_equal(t->pieces_finished, store_task_piece_count(t));
 	assert_int_equal(t->bytes_finished, length);
 	for (uint32_t n = 0; n < t->pieces_finished; n++)
-		assert_true(test_is_right(t, task, n));
+		assert_true(test_is_right(t, bytes, n));
+}
+
+static inline void
+test_expect_whole(struct store *s, unsigned task, uint64_t length)
+{
+	test_expect_whole_bytes(s, task, task, length);
 }
 
 /* Whole file into memory that the caller frees. */

@@ -1,12 +1,11 @@
 /*
- * The fault table: call N of the store to the system fails (or the process dies there), for every N, until a run meets no fault.
- * Whatever happens, a store opened afterwards shows no piece as whole whose bytes are not.
+ * The tables of faults and deaths: call N of the store to the system fails (once, or it and all after it; or takes half; or the process
+ * dies there), for every N, until a run meets no fault. Whatever happens, the promises of life.h hold.
  */
-#include "unit/store/store_test.h"
+#include "unit/store/life.h"
 
+#include <sys/mman.h>
 #include <sys/wait.h>
-
-#define LENGTH (4 * PIECE + 77)
 
 static struct {
 	unsigned at;            /* the call that fails; 0: none */
@@ -14,50 +13,60 @@ static struct {
 	int errnum;
 	bool kills;
 	bool halves;            /* a write takes only half */
+	bool stays;             /* every call that takes space fails from then on: a full or dead disk */
+	const char *name;       /* of the call that failed */
 } fault;
 
 static bool
-is_due(void)
+is_due(const char *name, bool takes_space)
 {
 	fault.count++;
-	if (fault.count != fault.at)
+	if (fault.count != fault.at && !(fault.stays && takes_space && fault.at > 0 && fault.count > fault.at))
 		return false;
 	if (fault.kills)
 		_exit(0);
+	if (fault.count == fault.at) {
+		fault.name = name;
+		snprintf(life_context, sizeof(life_context), "call %u, %s: %s%s", fault.at, name, fault.halves ? "half" : strerror(fault.errnum),
+			fault.stays ? " from here on" : "");
+	}
 	errno = fault.errnum;
 	return true;
 }
 
-#define FAULTY(call, params, args) \
-	static int fault_##call params \
+#define FAULTY(type, failure, call, space, params, args) \
+	static type fault_##call params \
 	{ \
-		return is_due() ? -1 : store_sys_posix.call args; \
+		return is_due(#call, space) ? failure : store_sys_posix.call args; \
 	}
 
-FAULTY(openat, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode))
-FAULTY(ftruncate, (int fd, off_t n), (fd, n))
-FAULTY(preallocate, (int fd, off_t n), (fd, n))
-FAULTY(mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode))
-FAULTY(renameat, (int a, const char *from, int b, const char *to), (a, from, b, to))
-FAULTY(linkat, (int a, const char *from, int b, const char *to, int flags), (a, from, b, to, flags))
-FAULTY(unlinkat, (int dir, const char *path, int flags), (dir, path, flags))
-FAULTY(fstat, (int fd, struct stat *st), (fd, st))
-FAULTY(fstatat, (int dir, const char *path, struct stat *st, int flags), (dir, path, st, flags))
-FAULTY(fchmod, (int fd, mode_t mode), (fd, mode))
+FAULTY(int, -1, openat, flags & O_CREAT, (int dir, const char *path, int flags, mode_t mode), (dir, path, flags, mode))
+FAULTY(int, -1, ftruncate, true, (int fd, off_t n), (fd, n))
+FAULTY(int, -1, preallocate, true, (int fd, off_t n), (fd, n))
+FAULTY(int, -1, mkdirat, true, (int dir, const char *path, mode_t mode), (dir, path, mode))
+FAULTY(int, -1, renameat, true, (int a, const char *from, int b, const char *to), (a, from, b, to))
+FAULTY(int, -1, linkat, true, (int a, const char *from, int b, const char *to, int flags), (a, from, b, to, flags))
+FAULTY(int, -1, unlinkat, false, (int dir, const char *path, int flags), (dir, path, flags))
+FAULTY(int, -1, fstat, false, (int fd, struct stat *st), (fd, st))
+FAULTY(int, -1, fstatat, false, (int dir, const char *path, struct stat *st, int flags), (dir, path, st, flags))
+FAULTY(int, -1, fstatvfs, false, (int fd, struct statvfs *st), (fd, st))
+FAULTY(int, -1, fchmod, false, (int fd, mode_t mode), (fd, mode))
+FAULTY(DIR *, NULL, fdopendir, false, (int fd), (fd))
+FAULTY(ssize_t, -1, pread, false, (int fd, void *p, size_t n, off_t at), (fd, p, n, at))
 
 /* Not the real ones: slow, and a killed process loses nothing without them. */
 static int
 fault_sync(int fd)
 {
 	(void)fd;
-	return is_due() ? -1 : 0;
+	return is_due("fsync", true) ? -1 : 0;
 }
 
 /* A close that fails has closed. */
 static int
 fault_close(int fd)
 {
-	bool fails = is_due();
+	bool fails = is_due("close", false);
 	int errnum = errno;
 
 	close(fd);
@@ -66,15 +75,9 @@ fault_close(int fd)
 }
 
 static ssize_t
-fault_pread(int fd, void *p, size_t n, off_t at)
-{
-	return is_due() ? -1 : pread(fd, p, n, at);
-}
-
-static ssize_t
 fault_pwrite(int fd, const void *p, size_t n, off_t at)
 {
-	if (!is_due())
+	if (!is_due("pwrite", true))
 		return pwrite(fd, p, n, at);
 	if (fault.halves && n > 1)
 		return pwrite(fd, p, n / 2, at);
@@ -101,181 +104,110 @@ faulty(void)
 	sys.unlinkat = fault_unlinkat;
 	sys.fstat = fault_fstat;
 	sys.fstatat = fault_fstatat;
+	sys.fstatvfs = fault_fstatvfs;
 	sys.fchmod = fault_fchmod;
+	sys.fdopendir = fault_fdopendir;
 	return &sys;
 }
 
-/* Says where and why. */
+/* A failed delivery leaves nothing beside its target, unless that could not be removed. */
 static void
-expect_named(const struct err *e)
+expect_no_scratch(void)
 {
-	if (e->code == ERR_OK || (!strchr(e->text, '/') && !strstr(e->text, "task ") && !strstr(e->text, "no space")))
-		fail_msg("call %u (%s): the error does not name its object: \"%s\"", fault.at, strerror(fault.errnum), e->text);
-}
+	DIR *dir = opendir(test_root);
+	struct dirent *d;
 
-static struct store_task *
-try_download(struct store *s, unsigned task, struct err *e)
-{
-	struct store_start start = { .content_length = LENGTH, .piece_length = PIECE, .etag = "v" };
-	struct store_task *t = store_task_begin(s, STORE_STANDARD, test_id(task), NOW, e);
-
-	if (!t || store_task_start(t, &start, NOW, NULL, e) < 0)
-		return NULL;
-	for (uint32_t n = 0; n < store_task_piece_count(t); n++)
-		if (test_write_piece(t, task, n, e) < 0) {
-			store_task_fail(t, NOW);
-			return NULL;
-		}
-	return store_task_finish(t, NOW, e) < 0 ? NULL : t;
-}
-
-static int
-deliver(struct store_task *t, const char *name, struct err *e)
-{
-	struct store_output_options o = { .target = test_path(name) };
-	struct store_file *f = store_task_file(t, e);
-	int rc;
-
-	if (!f)
-		return -1;
-	rc = store_output_copy(f, LENGTH, &o, e);
-	store_file_unref(f);
-	return rc;
-}
-
-/* A day in the life: old store opened, a damaged piece dropped, a task downloaded, delivered, another deleted, collection, stop. */
-static void
-scenario(void)
-{
-	struct store_options o = test_options();
-	struct store_gc_limits limits = { .task_ttl = HOUR, .page_cache_idle = 1 };
-	struct store_gc_result r;
-	struct store_task *t;
-	struct err e = {0};
-	struct store *s;
-
-	o.sys = faulty();
-	s = store_open(&o, &e);
-	if (!s) {
-		expect_named(&e);
+	if (fault.name && strcmp(fault.name, "unlinkat") == 0) {
+		closedir(dir);
 		return;
 	}
-	t = store_task_find(s, STORE_STANDARD, test_id(1));
-	if (t)
-		store_piece_drop(t, 2, "test");
-	if (!try_download(s, 1, &e))
-		expect_named(&e);
-	err_clear(&e);
-	t = try_download(s, 2, &e);
-	if (!t || deliver(t, "out", &e) < 0)
-		expect_named(&e);
-	store_tick(s, clock_wall_ns() + 60 * SECOND);
-	t = store_task_find(s, STORE_STANDARD, test_id(3));
-	if (t) {
-		err_clear(&e);
-		if (store_task_delete(t, STORE_DELETED_BY_CALLER, &e) < 0)
-			expect_named(&e);
-	}
-	store_gc_pass(s, NOW - HOUR, &limits, 10, &r);
-	store_close(s);
+	while ((d = readdir(dir)) != NULL)
+		if (strncmp(d->d_name, ".dfget-", 7) == 0)
+			LIFE_FAIL("%s was left behind", d->d_name);
+	closedir(dir);
 }
 
 static void
-expect_truth(struct store *s, unsigned task)
+remove_scratch(void)
 {
-	struct store_task *t = store_task_find(s, STORE_STANDARD, test_id(task));
-	struct store_piece piece;
+	DIR *dir = opendir(test_root);
+	struct dirent *d;
 
-	if (!t)
-		return;
-	for (uint32_t n = 0; n < store_task_piece_count(t); n++)
-		if (store_piece_get(t, n, &piece) == 0 && !piece.needs_check && !test_is_right(t, task, n))
-			fail_msg("call %u (%s): task %u piece %u is not what it says", fault.at, strerror(fault.errnum), task, n);
-	if (t->finished_at != 0)
-		assert_int_equal(t->pieces_finished, store_task_piece_count(t));
+	while ((d = readdir(dir)) != NULL)
+		if (strncmp(d->d_name, ".dfget-", 7) == 0)
+			unlinkat(dirfd(dir), d->d_name, 0);
+	closedir(dir);
 }
 
-static void
-expect_output(void)
-{
-	size_t n;
-	uint8_t *p, want[PIECE];
-
-	if (!test_exists(test_path("out")))
-		return;
-	p = test_read(test_path("out"), &n);
-	assert_int_equal(n, LENGTH);
-	for (uint32_t i = 0; i < 5; i++) {
-		test_bytes(want, PIECE, 2, i);
-		assert_memory_equal(p + (size_t)i * PIECE, want, i < 4 ? PIECE : 77);
-	}
-	free(p);
-}
-
-static void
-prepare(void)
-{
-	struct store *s;
-
-	nftw(test_path("store"), test_remove, 16, FTW_DEPTH | FTW_PHYS);
-	unlink(test_path("out"));
-	s = test_open();
-	test_download(s, 1, LENGTH);
-	test_download(s, 3, LENGTH);
-	store_close(s);
-}
-
-static void
-check(void)
-{
-	struct store *s = test_open();
-
-	expect_truth(s, 1);
-	expect_truth(s, 2);
-	expect_truth(s, 3);
-	expect_output();
-	/* And all goes on as if nothing had been. */
-	test_download(s, 1, LENGTH);
-	test_download(s, 2, LENGTH);
-	test_download(s, 3, LENGTH);
-	store_close(s);
-	s = test_open();
-	for (unsigned i = 1; i <= 3; i++)
-		test_expect_whole(s, i, LENGTH);
-	store_close(s);
-}
-
-/* Every N until the scenario makes fewer calls than that; returns how many it makes. */
+/* Rows from `first` on, every `step`th, until the scenario makes fewer calls; counts them in *rows. Returns how many calls it makes. */
 static unsigned
-table(int errnum, bool halves)
+table(unsigned first, unsigned step, int errnum, bool halves, bool stays, unsigned *rows)
 {
+	const char *from = getenv("LIFE_AT");           /* to look at one row */
+
 	fault.errnum = errnum;
 	fault.halves = halves;
-	for (fault.at = 1;; fault.at++) {
-		prepare();
+	fault.stays = stays;
+	for (fault.at = from ? (unsigned)atoi(from) : first;; fault.at += step) {
+		life_prepare();
 		fault.count = 0;
-		scenario();
-		if (fault.count < fault.at)
+		fault.name = NULL;
+		life_run(faulty());
+		if (fault.name == NULL)
 			return fault.count;
-		check();
+		life_check(true);
+		expect_no_scratch();
+		remove_scratch();
+		++*rows;
 	}
+}
+
+/* Every row with STORE_TABLES=full; else all of the tables for EIO and of deaths, and a fifth of the others, another one each time. */
+static unsigned
+step_of_others(void)
+{
+	const char *size = getenv("STORE_TABLES");
+
+	return size && strcmp(size, "full") == 0 ? 1 : 5;
+}
+
+static unsigned
+first_of(unsigned step)
+{
+	return 1 + (unsigned)(clock_mono_ns() % step);
 }
 
 static void
 every_call_failing_leaves_a_true_store(void **state)
 {
 	static const int errnums[] = { EIO, ENOSPC, EDQUOT, EINTR };
+	unsigned rows = 0, calls = 0, step = step_of_others();
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(errnums); i++)
-		print_message("%u calls, each failing with %s\n", table(errnums[i], false), strerror(errnums[i]));
+		calls = table(i == 0 ? 1 : first_of(step), i == 0 ? 1 : step, errnums[i], false, false, &rows);
+	print_message("%u calls x EIO, ENOSPC, EDQUOT, EINTR: %u rows\n", calls, rows);
+}
+
+static void
+disk_full_or_dead_from_any_call_on_leaves_a_true_store(void **state)
+{
+	unsigned rows = 0, step = step_of_others();
+
+	(void)state;
+	table(first_of(step), step, ENOSPC, false, true, &rows);
+	table(first_of(step), step, EIO, false, true, &rows);
+	print_message("ENOSPC and EIO from each call on: %u rows\n", rows);
 }
 
 static void
 every_write_cut_short_is_completed(void **state)
 {
+	unsigned rows = 0, step = step_of_others();
+
 	(void)state;
-	print_message("%u calls, each write taking half\n", table(EIO, true));
+	table(first_of(step), step, EIO, true, false, &rows);
+	print_message("writes taking half: %u rows\n", rows);
 }
 
 static void
@@ -288,12 +220,14 @@ process_killed_at_every_call_leaves_a_true_store(void **state)
 	(void)state;
 	fault.kills = true;
 	for (fault.at = 1;; fault.at++) {
-		prepare();
+		life_prepare();
+		snprintf(life_context, sizeof(life_context), "killed at call %u", fault.at);
 		child = fork();
 		assert_true(child >= 0);
 		if (child == 0) {
+			life_is_child = true;
 			fault.count = 0;
-			scenario();
+			life_run(faulty());
 			_exit(fault.count < fault.at ? 7 : 1);
 		}
 		assert_int_equal(waitpid(child, &status, 0), child);
@@ -301,20 +235,42 @@ process_killed_at_every_call_leaves_a_true_store(void **state)
 		if (WEXITSTATUS(status) == 7)
 			break;
 		assert_int_equal(WEXITSTATUS(status), 0);
-		check();
+		life_check(true);
+		remove_scratch();
 		calls++;
 	}
 	fault.kills = false;
 	print_message("killed at each of %u calls\n", calls);
 }
 
-#define WITH_DIR(f) cmocka_unit_test_setup_teardown(f, test_setup, test_teardown)
+static int
+setup(void **state)
+{
+	FILE *shared = tmpfile();
+
+	memset(&fault, 0, sizeof(fault));
+	if (!shared || ftruncate(fileno(shared), sizeof(*life)) < 0)
+		return -1;
+	life = mmap(NULL, sizeof(*life), PROT_READ | PROT_WRITE, MAP_SHARED, fileno(shared), 0);
+	fclose(shared);
+	return life == MAP_FAILED ? -1 : test_setup(state);
+}
+
+static int
+teardown(void **state)
+{
+	munmap(life, sizeof(*life));
+	return test_teardown(state);
+}
+
+#define WITH_DIR(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WITH_DIR(every_call_failing_leaves_a_true_store),
+		WITH_DIR(disk_full_or_dead_from_any_call_on_leaves_a_true_store),
 		WITH_DIR(every_write_cut_short_is_completed),
 		WITH_DIR(process_killed_at_every_call_leaves_a_true_store),
 	};
