@@ -177,6 +177,9 @@ sync_layout(struct store *s, struct err *e)
 	for (size_t i = 0; i < COUNT_OF(names); i++)
 		if (store_sync_dir(s->sys, s->dir_fd, names[i]) < 0)
 			return err_sys(e, errno, "sync directory %s/%s", s->dir, names[i]);
+	/* And the name of the store itself, where we may read that directory. */
+	if (store_sync_dir(s->sys, s->dir_fd, "..") < 0 && errno != EACCES && errno != EPERM)
+		return err_sys(e, errno, "sync directory %s/..", s->dir);
 	s->made_dirs = false;
 	return 0;
 }
