@@ -12,6 +12,8 @@ import tempfile
 import time
 import urllib.request
 
+from cluster import free_ports
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 READY_S = 20
 STOP_S = 30
@@ -27,18 +29,6 @@ def wait_until(condition, seconds, what):
         if time.monotonic() > until:
             raise AssertionError("not within %g s: %s" % (seconds, what))
         time.sleep(0.005)
-
-
-def free_ports(count):
-    """That many TCP ports that nobody uses now."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for s in held:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in held]
-    finally:
-        for s in held:
-            s.close()
 
 
 def end(process, sig=signal.SIGTERM, seconds=STOP_S):

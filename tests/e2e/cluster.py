@@ -40,12 +40,20 @@ def wait_for(ready, seconds, what, step=0.01):
 PORTS = range(12000, 32000)
 
 
+GIVEN = set()
+
+
 def free_ports(n):
+    """Ports that nobody listens on and that were not given before, since who got them may not listen yet."""
     socks = []
     while len(socks) < n:
         s = socket.socket()
+        port = random.choice(PORTS)
         try:
-            s.bind(("127.0.0.1", random.choice(PORTS)))
+            if port in GIVEN:
+                raise OSError
+            s.bind(("127.0.0.1", port))
+            GIVEN.add(port)
             socks.append(s)
         except OSError:
             s.close()

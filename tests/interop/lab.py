@@ -35,9 +35,6 @@ SHAPE = (
 )
 
 
-PORTS_GIVEN = set()
-
-
 def quiet_ports(n):
     """Free ports below those that connections get, each only once: a real daemon takes 4 s to listen."""
     ports = []
@@ -49,8 +46,8 @@ def quiet_ports(n):
                 u.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in PORTS_GIVEN:
-            PORTS_GIVEN.add(port)
+        if port not in cluster.GIVEN:
+            cluster.GIVEN.add(port)
             ports.append(port)
     return ports
 
