@@ -402,8 +402,14 @@ persist_stream_said(struct rpc_stream *rpc, void *ctx, const void *request)
 	struct said m;
 
 	service_now(s);
-	if (take(x->kind, request, &m, &e) == 0 && on_said(x, &m, &e) == 0)
+	if (take(x->kind, request, &m, &e) == 0 && on_said(x, &m, &e) == 0) {
+		/* After its last word a peer waits for the end of the stream. */
+		if (m.word == WORD_FINISHED || m.word == WORD_FAILED) {
+			rpc_stream_end(rpc, ERR_OK, NULL, slice_make(NULL, 0));
+			let_go(x);
+		}
 		return;
+	}
 	log_debug("announcement refused error=\"%s\"", e.text);
 	rpc_stream_fail(rpc, &e);
 	let_go(x);

@@ -66,8 +66,10 @@ class Programs:
         self.scheduler, self.manager, self.dfdaemon, self.dfget = (os.path.abspath(p) if p else "" for p in
                                                                    (scheduler, manager, dfdaemon, dfget))
 
-        beside = os.path.join(os.path.dirname(self.dfdaemon), "dfctl") if self.dfdaemon else ""
-        self.dfctl = beside if os.path.exists(beside) else ""
+        for tool in ("dfctl", "dfcache"):
+            beside = os.path.join(os.path.dirname(self.dfdaemon), tool) if self.dfdaemon else ""
+            setattr(self, tool, beside if os.path.exists(beside) else "")
+        self.redis = shutil.which("redis-server") or ""
 
     def missing(self, *names):
         return [n for n in names if not getattr(self, n)]
@@ -165,6 +167,26 @@ class RealPeer(Peer):
         return [line for line in self.log().splitlines() if re.search(r"\b(WARN|ERROR)\b", line[:60])]
 
 
+class Redis:
+    """Where Go schedulers keep persistent tasks and jobs."""
+
+    def __init__(self, lab, binary):
+        self.port = quiet_ports(1)[0]
+        with open(os.path.join(lab.dir, "redis.log"), "w") as log:
+            self.process = subprocess.Popen([binary, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no",
+                                             "--dir", lab.dir], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+        def ready():
+            with cluster.socket.socket() as s:
+                s.connect(("127.0.0.1", self.port))
+            return True
+        wait_for(ready, GO_START_S, "redis answers")
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(REAL_STOP_S)
+
+
 class GoScheduler:
     def __init__(self, lab, binary, name, port):
         self.home = os.path.join(lab.dir, name)
@@ -182,7 +204,9 @@ class GoScheduler:
                 "scheduler": {"algorithm": "default", "backToSourceCount": 200, "retryBackToSourceLimit": 3, "retryLimit": 5,
                               "retryInterval": "1s"},
                 "dynConfig": {"refreshInterval": "1m"},
-                "job": {"enable": False}, "metrics": {"enable": False}, "network": {"enableIPv6": False}}))
+                "job": {"enable": lab.redis is not None}, "metrics": {"enable": False}, "network": {"enableIPv6": False}}))
+            if lab.redis:
+                f.write(to_yaml({"database": {"redis": {"addrs": [f"127.0.0.1:{lab.redis.port}"]}}}))
         with open(f"{self.home}/dynconfig.yaml", "w") as f:
             f.write("applications: []\n" + to_yaml({
                 "seedPeerClusterConfig": {"loadLimit": 2000},
@@ -225,7 +249,7 @@ class Lab(Cluster):
     """Daemons of both makes. `members`: names; "seed" in a name makes a seed, "real-" or "ours-" before it tells the make.
     go: how many Go schedulers (True: one); without, the first of ours carries the scheduler. Use as a context manager."""
 
-    def __init__(self, programs, members, go=False, config=None, real_config=None):
+    def __init__(self, programs, members, go=False, config=None, real_config=None, redis=False):
         self.build = programs.build
         self.dir = cluster.tempfile.mkdtemp(prefix="dragonfly-test-")
         self.log_level = "debug"
@@ -235,8 +259,11 @@ class Lab(Cluster):
         self.schedulers = []
         self.seed = None
         self.dfget_real = programs.dfget
+        self.redis = None
         carrier = None
         try:
+            if redis:
+                self.redis = Redis(self, programs.redis)
             ports = [self.scheduler_port] + quiet_ports(max(int(go) - 1, 0))
             for i in range(int(go)):
                 self.schedulers.append(GoScheduler(self, programs.scheduler, f"scheduler{i}", ports[i]))
@@ -277,3 +304,5 @@ class Lab(Cluster):
         super().close()
         for scheduler in self.schedulers:
             scheduler.stop()
+        if self.redis:
+            self.redis.stop()

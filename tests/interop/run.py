@@ -14,6 +14,7 @@ import time
 import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import cases_cache  # noqa: E402
 from lab import ANSI, Lab, Programs, shape  # noqa: E402
 import cluster  # noqa: E402
 from cluster import Origin, sha256, wait_for  # noqa: E402
@@ -517,6 +518,9 @@ def dfget_once(run, lab, get, peer, label, url, flags, digest):
     else:
         right = not os.path.exists(out)
     return p.returncode, right, (p.stdout + p.stderr).decode(errors="replace")
+
+
+cases_cache.add(case, DFGET_S, SEEDS_KNOWN_S)
 
 
 def main():

@@ -477,8 +477,8 @@ peer_gets_those_that_have_it_and_becomes_one(void **state)
 	/* What a Go scheduler asks of a parent that is named in a Reschedule. */
 	assert_true(p->cost && p->created_at && p->updated_at && p->task && slice_eq_str(p->task->id, TASK));
 	say_kind(t, 5);
+	/* The scheduler ends the stream after the last word. */
 	say_kind(t, 7);
-	rpc_call_half_close(t->call);
 	until(&t->is_over);
 	assert_int_equal(t->code, ERR_OK);
 	assert_int_equal(replicas(&all), 1);
