@@ -180,6 +180,7 @@ e2e: e2e-programs
 # Beside real programs given by path: make interop SCHEDULER=... MANAGER=... DFDAEMON=... DFGET=...; INTEROP="--only NAME" for a part.
 .PHONY: interop
 interop: e2e-programs
+	@tests/deps interop
 	@$(PYTHON) tests/interop/run.py $(abspath $(BUILD)) "$(SCHEDULER)" "$(MANAGER)" "$(DFDAEMON)" "$(DFGET)" $(INTEROP)
 
 demo: deps
