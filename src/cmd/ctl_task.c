@@ -247,9 +247,10 @@ on_cache_tasks(void *ctx, const void *answer)
 /* ---- commands ---- */
 
 static int
-list(const struct program *p, int argc, char **argv, struct tool_call *call, bool is_pinnable)
+list(const struct program *p, int argc, char **argv, const struct tool_call *what, bool is_pinnable)
 {
 	struct options o = {0};
+	struct tool_call call = *what;
 	struct output out;
 	int code = options_parse(p, argc, argv, &o);
 	char *socket;
@@ -258,11 +259,11 @@ list(const struct program *p, int argc, char **argv, struct tool_call *call, boo
 		tool_set_log(o.console, &o.log_level);
 		socket = tool_socket(o.endpoint);
 		output_start(&out, o.json, is_pinnable);
-		call->socket = socket;
-		call->user_agent = "dfctl/" DRAGONFLY_VERSION;
-		call->timeout_ms = TOOL_ASK_MS;
-		call->ctx = &out;
-		code = tool_ask(call);
+		call.socket = socket;
+		call.user_agent = "dfctl/" DRAGONFLY_VERSION;
+		call.timeout_ms = TOOL_ASK_MS;
+		call.ctx = &out;
+		code = tool_ask(&call);
 		output_free(&out);
 		free(socket);
 		if (code == 0 && fflush(stdout) != 0)

@@ -1,9 +1,8 @@
 /*
- * The course of one attempt. Which piece from whom is parent.c; the source phase is session_source.c; what is said to the scheduler is announce.c.
+ * The course of one attempt. The round with parents is session_parents.c; the source phase is session_source.c; what is said to the scheduler is announce.c.
  */
 #include "peer/session.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,14 +15,9 @@
 #include "peer/announce.h"
 #include "peer/collect.h"
 #include "peer/engine.h"
-#include "peer/fetch.h"
-#include "peer/worker.h"
-#include "store/file.h"
-#include "wire/vortex.h"
 
 /* Memory of the Download message of one attempt. */
 #define DOWNLOAD_BYTES ((size_t)8 << 20)
-#define HEADER_MAX_MS 60000     /* a parent may let a request wait for its turn, but not for longer */
 
 static void go_direct(struct session *s);
 static void register_now(struct session *s);
@@ -145,8 +139,8 @@ succeed(struct session *s)
 	task_session_ended(t, s, NULL, NULL);
 }
 
-static void
-fail(struct session *s, const struct err *err, const struct origin_error *origin)
+void
+session_fail(struct session *s, const struct err *err, const struct origin_error *origin)
 {
 	struct task *t = s->task;
 
@@ -171,183 +165,10 @@ session_cancel(struct session *s)
 	}
 	end_quietly(s);
 }
+/* ---- the scheduler ---- */
 
-/* ---- pieces from parents ---- */
-
-struct transfer {
-	struct list link;               /* in session->transfers */
-	int64_t began_ms;
-	struct fetch_job job;
-	struct session *session;
-	struct parent *parent;
-	bool is_moved;                  /* cancelled for another parent's sake */
-};
-
-static void
-set_window(struct session *s, int64_t cost_ns)
-{
-	unsigned most = engine_of(s)->o.config->download.concurrent_piece_count;
-
-	s->window = cost_ns < SESSION_FAST_NS ? SESSION_WINDOW_FAST : SESSION_WINDOW_MIN;
-	if (s->window > most)
-		s->window = most;
-	/* The best so far, slowly forgotten. */
-	s->usual_ns += s->usual_ns / 8;
-	if (s->usual_ns == 0 || cost_ns < s->usual_ns)
-		s->usual_ns = cost_ns;
-}
-
-static void
-transfer_is_late(void *ctx)
-{
-	session_kick(ctx);
-}
-
-/* Transfers that keep us from asking for more. */
-static unsigned
-count_in_flight(struct session *s)
-{
-	int64_t late_ms = s->usual_ns == 0 ? SESSION_LATE_MS : s->usual_ns / 1000000 * 2 + 1, now = loop_now_ms(loop_of(s)), first = INT64_MAX;
-	unsigned n = 0;
-
-	if (!parents_take_turns(s->collect))
-		return s->in_flight;
-	LIST_EACH(it, next, &s->transfers) {
-		int64_t left = CONTAINER_OF(it, struct transfer, link)->began_ms + late_ms - now;
-
-		if (left <= 0)
-			continue;
-		n++;
-		if (left < first)
-			first = left;
-	}
-	if (n > 0)
-		loop_timer_set(loop_of(s), &s->late, first, transfer_is_late, s);
-	return n;
-}
-
-static void
-take_failed(struct session *s, struct transfer *x)
-{
-	struct fetch_job *job = &x->job;
-	struct engine_metrics *m = &engine_of(s)->metrics;
-
-	if (job->failure == FETCH_DISK) {
-		if (s->phase != SESSION_OVER)
-			fail(s, &job->err, NULL);
-		return;
-	}
-	if (job->failure == FETCH_CANCELLED)
-		return;
-	m->piece_failed++;
-	m->parent_lied += job->failure == FETCH_LIED;
-	s->failure = job->err;
-	log_info("piece from a parent failed task=%s piece=%u parent=%s error=\"%s\"", s->task->id, (unsigned)job->number, x->parent->id,
-	    job->err.text);
-	if (s->announce != NULL)
-		announce_piece_failed(s->announce, job->number, x->parent->id);
-}
-
-static void
-transfer_is_done(struct fetch_job *job)
-{
-	struct transfer *x = CONTAINER_OF(job, struct transfer, job);
-	struct session *s = x->session;
-	struct task *t = s->task;
-	struct err e;
-
-	s->in_flight--;
-	list_del(&x->link);
-	parent_result(x->parent, job->number, job->failure);
-	if (t->is_deleted) {
-		bit_clear(t->in_flight, job->number);
-	} else if (job->failure == FETCH_OK) {
-		struct store_piece p = {
-			.number = job->number, .offset = job->sink.offset, .length = job->sink.length, .has_crc = true, .crc = job->sink.crc,
-			.traffic_type = STORE_FROM_PEER, .parent_id = x->parent->id, .created_at = job->started_ns,
-			.finished_at = clock_wall_ns(), .cost_ns = (uint64_t)job->cost_ns,
-		};
-
-		set_window(s, job->cost_ns);
-		log_debug("piece came task=%s piece=%u parent=%s cost_ms=%lld", t->id, (unsigned)p.number, p.parent_id,
-		    (long long)(job->cost_ns / 1000000));
-		if (x->parent->peer->host != NULL && x->parent->peer->host->type != 0)
-			engine_of(s)->metrics.seed_bytes += p.length;
-		if (task_piece_done(t, &p, &e) < 0 && s->phase != SESSION_OVER)
-			fail(s, &e, NULL);
-	} else {
-		take_failed(s, x);
-		task_unclaim(t, job->number);
-	}
-	store_file_unref(job->sink.file);
-	free(x);
-	if (s->phase == SESSION_OVER)
-		session_kick_home(s);
-	else
-		session_kick(s);
-}
-
-static uint8_t
-request_tag(enum store_kind kind)
-{
-	switch (kind) {
-	case STORE_PERSISTENT:
-		return VORTEX_DOWNLOAD_PERSISTENT_PIECE;
-	case STORE_PERSISTENT_CACHE:
-		return VORTEX_DOWNLOAD_PERSISTENT_CACHE_PIECE;
-	default:
-		return VORTEX_DOWNLOAD_PIECE;
-	}
-}
-
-static int
-start_transfer(struct session *s, struct parent *p, uint32_t n)
-{
-	struct engine *g = engine_of(s);
-	struct transfer *x = xcalloc(1, sizeof *x);
-	struct fetch_job *job = &x->job;
-	struct err e;
-	int64_t header_ms = g->o.config->download.piece_timeout_ms;
-
-	job->sink.file = store_task_file(s->task->store, &e);
-	if (job->sink.file == NULL) {
-		free(x);
-		p->in_flight--;
-		bit_clear(s->task->in_flight, n);
-		fail(s, &e, NULL);
-		return -1;
-	}
-	store_task_piece_span(s->task->store, n, &job->sink.offset, &job->sink.length);
-	job->sink.limits[0] = &g->download;
-	job->sink.limits[1] = s->download.is_prefetch ? &g->prefetch : NULL;
-	job->parent = p->pieces;
-	memcpy(job->task_id, s->task->id, TASK_ID_SIZE);
-	job->tag = request_tag(s->task->store->kind);
-	job->number = n;
-	job->header_ms = header_ms < HEADER_MAX_MS ? header_ms : HEADER_MAX_MS;
-	job->body_ms = g->o.config->storage.write_piece_timeout_ms;
-	job->done = transfer_is_done;
-	x->session = s;
-	x->parent = p;
-	s->in_flight++;
-	x->began_ms = loop_now_ms(loop_of(s));
-	list_add_tail(&s->transfers, &x->link);
-	fetch_job_start(workers_take(g->o.workers), g->o.loop, job);
-	return 0;
-}
-
-/* Whether somebody else's transfer brings a piece that we want. */
-static bool
-waits_for_others(const struct session *s)
-{
-	for (uint32_t n = 0; n < s->task->piece_count; n++)
-		if (bit_get(s->wanted, n) && bit_get(s->task->in_flight, n) && !store_piece_is_finished(s->task->store, n))
-			return true;
-	return false;
-}
-
-static void
-reschedule(struct session *s, const char *why)
+void
+session_reschedule(struct session *s, const char *why)
 {
 	struct common_peer *peers;
 	size_t n;
@@ -369,127 +190,6 @@ reschedule(struct session *s, const char *why)
 	announce_reschedule(s->announce, peers, n, "not all pieces are downloaded from parent");
 	free(peers);
 }
-
-/* A parent that is the source of others, or a seed, will have what we miss some time. */
-static bool
-is_steady(const struct parent *p)
-{
-	return p->peer != NULL && (slice_eq_str(p->peer->state, "BackToSource") || (p->peer->host != NULL && p->peer->host->type != 0));
-}
-
-static bool
-has_steady_parent(const struct session *s)
-{
-	LIST_EACH(it, next, &s->collect->parents) {
-		const struct parent *p = CONTAINER_OF(it, struct parent, link);
-
-		if (!p->is_dropped && p->sync != NULL && is_steady(p))
-			return true;
-	}
-	return false;
-}
-
-/* With the scheduler or a steady parent the source of the parents that are left may be gone as well. */
-static int64_t
-stall_ms(const struct session *s)
-{
-	if (s->announce == NULL)
-		return SESSION_LOST_STALL_MS;
-	LIST_EACH(it, next, &s->collect->parents)
-		if (is_steady(CONTAINER_OF(it, struct parent, link)))
-			return SESSION_LOST_STALL_MS;
-	return SESSION_STALL_MS;
-}
-
-static void
-parents_are_stalled(void *ctx)
-{
-	reschedule(ctx, "parents have nothing new");
-}
-
-static void
-no_turn_came(void *ctx)
-{
-	struct session *s = ctx;
-
-	log_info("no turn came, asking without task=%s peer=%s", s->task->id, s->peer_id);
-	parents_ignore_turns(s->collect);
-	session_kick(s);
-}
-
-/* A request that waits in a parent's queue, behind those of others, is taken back when an idle parent has its piece: there it comes at once,
- * and the first may be asked for a piece that only it has. */
-static void
-move_waiting(struct session *s)
-{
-	int64_t now = loop_now_ms(loop_of(s));
-
-	LIST_EACH(it, next, &s->transfers) {
-		struct transfer *x = CONTAINER_OF(it, struct transfer, link);
-
-		if (x->is_moved || now - x->began_ms < SESSION_MOVE_MS || atomic_load(&x->job.has_begun) ||
-		    !parent_is_free_elsewhere(x->parent, x->job.number))
-			continue;
-		x->is_moved = true;
-		fetch_job_cancel(&x->job);
-		log_debug("waits at one parent, asking another task=%s piece=%u parent=%s", s->task->id, (unsigned)x->job.number, x->parent->id);
-	}
-}
-
-/* Starts what can be started; -1 when that ended the session. */
-static int
-ask_parents(struct session *s)
-{
-	uint32_t n;
-
-	for (;;) {
-		unsigned count = count_in_flight(s);
-		/* In turn one piece comes at a time, as fast as the link can. */
-		struct parent *p = count < s->window ? parent_pick(s->collect, count == 0, &n) : NULL;
-
-		if (p == NULL)
-			break;
-		if (start_transfer(s, p, n) < 0)
-			return -1;
-	}
-	move_waiting(s);
-	return 0;
-}
-
-static void
-step_parents(struct session *s)
-{
-	bool waits_for_turn = false;
-
-	if (ask_parents(s) < 0)
-		return;
-	if (count_in_flight(s) == 0)
-		waits_for_turn = parents_wait_for_turn(s->collect);
-	else
-		parents_leave_turns(s->collect);
-	if (s->in_flight > 0 || !waits_for_turn)
-		loop_timer_clear(loop_of(s), &s->turn);
-	else if (!loop_timer_is_set(&s->turn))
-		loop_timer_set(loop_of(s), &s->turn, PARENT_TURN_MS, no_turn_came, s);
-	if (s->in_flight > 0 || waits_for_turn) {
-		loop_timer_clear(loop_of(s), &s->stall);
-		return;
-	}
-	if (waits_for_others(s) || s->is_awaiting)
-		return;
-	if (!collect_is_open(s->collect))
-		reschedule(s, "no parent is left");
-	else if (!loop_timer_is_set(&s->stall) && !has_steady_parent(s))
-		loop_timer_set(loop_of(s), &s->stall, stall_ms(s), parents_are_stalled, s);
-}
-
-void
-session_on_offer(struct session *s)
-{
-	session_kick(s);
-}
-
-/* ---- the scheduler ---- */
 
 /* One more message that counts; false when it was one too many (spec: download.md 4.5). */
 static bool
@@ -536,7 +236,7 @@ on_need_source(void *ctx, struct slice reason)
 		return;
 	if (!session_may_use_source(s)) {
 		err_set(&err, ERR_INTERNAL, "unknown download failed: back-to-source is disabled and the scheduler has no parent (%.*s)", SLICE_ARG(reason));
-		fail(s, &err, NULL);
+		session_fail(s, &err, NULL);
 		return;
 	}
 	log_info("scheduler sends us to the source task=%s peer=%s reason=\"%.*s\"", s->task->id, s->peer_id, SLICE_ARG(reason));
@@ -600,7 +300,7 @@ on_announce_end(void *ctx, const struct err *err)
 	n = err == NULL ? 0 : strlen(err->text);
 	if (err != NULL && err->code == ERR_FAILED_PRECONDITION && n >= 12 && strcmp(err->text + n - 12, "is forbidden") == 0) {
 		err_set(&forbidden, ERR_PERMISSION_DENIED, "%s", err->text);
-		fail(s, &forbidden, NULL);
+		session_fail(s, &forbidden, NULL);
 		return;
 	}
 	if (err != NULL && s->registers < SESSION_REGISTERS_MAX && (err->code == ERR_NOT_FOUND || (err->code == ERR_UNAVAILABLE &&
@@ -662,7 +362,7 @@ go_direct(struct session *s)
 	if (!session_may_use_source(s)) {
 		err_set(&err, ERR_INTERNAL, "%s: %s", no_source_text(s->task->store->kind),
 		    s->failure.code != 0 ? s->failure.text : "no parent has all pieces");
-		fail(s, &err, NULL);
+		session_fail(s, &err, NULL);
 		return;
 	}
 	if (s->failure.code != 0)
@@ -695,7 +395,7 @@ session_source_ended(struct session *s, const struct err *err, const struct orig
 			return;
 		}
 	}
-	fail(s, err, origin);
+	session_fail(s, err, origin);
 }
 
 /* ---- steps ---- */
@@ -730,12 +430,12 @@ step(struct session *s)
 	}
 	switch (s->phase) {
 	case SESSION_PARENTS:
-		step_parents(s);
+		session_parents_step(s);
 		break;
 	case SESSION_SOURCE:
 	case SESSION_DIRECT:
 		/* Parents of an earlier round still give what they have. */
-		if (s->collect == NULL || ask_parents(s) == 0)
+		if (s->collect == NULL || session_parents_ask(s) == 0)
 			session_source_kick(s);
 		break;
 	case SESSION_REGISTERING:

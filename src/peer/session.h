@@ -61,7 +61,7 @@ struct session {
 	struct common_download download;        /* as it goes to the scheduler */
 	struct origin_target *target;
 	uint64_t *wanted;               /* bitmap of pieces this attempt is for */
-	
+
 	struct announce *announce;      /* NULL while there is no conversation */
 	bool is_awaiting;               /* the scheduler owes us an answer */
 	unsigned answers;               /* messages of the scheduler acted upon */
@@ -120,6 +120,15 @@ void session_source_kick(struct session *s);
 void session_source_stop(struct session *s);
 /* err NULL: every wanted piece is there. */
 void session_source_ended(struct session *s, const struct err *err, const struct origin_error *origin);
+
+/* The round with parents (session_parents.c): starts what can be started, or sees to what is missing. */
+void session_parents_step(struct session *s);
+/* Only starts what can be started; -1 when that ended the session. */
+int session_parents_ask(struct session *s);
+/* Other parents are asked for, or the source where nobody can be asked. */
+void session_reschedule(struct session *s, const char *why);
+/* Ends the session and tells the scheduler and the task. */
+void session_fail(struct session *s, const struct err *err, const struct origin_error *origin);
 
 /* A transfer came home to a session that is over. */
 void session_kick_home(struct session *s);
