@@ -233,7 +233,7 @@ http_exchange_write(struct http_exchange *x, const void *p, size_t n)
 static void
 complete(struct served *v)
 {
-	if (!v->x.keep_alive) {
+	if (!v->x.keep_alive || v->server->is_shutting_down) {
 		served_linger(v);
 		return;
 	}

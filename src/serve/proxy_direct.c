@@ -140,8 +140,10 @@ on_head(void *ctx, const struct h1 *head)
 	}
 	if (is_upgraded) {
 		struct proxy_side *side = d->side;
-		struct conn *up = http_call_take_conn(d->call), *down = http_exchange_take_conn(d->x, 101, fields, n);
+		struct conn *down = http_exchange_take_conn(d->x, 101, fields, n), *up;
 
+		/* Its head, and so the fields, end with the call. */
+		up = http_call_take_conn(d->call);
 		direct_free(d);
 		proxy_splice(side, down, up);
 		return;
