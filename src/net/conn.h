@@ -111,6 +111,8 @@ int conn_write(struct conn *c, const void *p, size_t n, struct err *e);
 /* Sends what is taken now from the caller's memory, keeps nothing: how many bytes went (0: none now; call conn_want_write).
  * Order with conn_write is kept: while its queue is not empty this takes none. */
 size_t conn_send_some(struct conn *c, const void *p, size_t n);
+/* conn_write of the first and conn_send_some of the rest, in one call to the system where that can be: how many bytes of the rest went. */
+size_t conn_write_then_some(struct conn *c, const void *first, size_t first_n, const void *p, size_t n);
 /* Asks for one on_writable. */
 void conn_want_write(struct conn *c);
 /* Bytes of conn_write (and ciphertext) not yet with the kernel. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -168,14 +169,16 @@ on_wait(void *ctx)
 
 /* ---- sending ---- */
 
-/* What the kernel takes, 0 when none now, -1 when broken (reported later). */
+/* What the kernel takes of both, 0 when none now, -1 when broken (reported later). */
 static ssize_t
-send_raw(struct conn *c, const void *p, size_t n)
+send_both(struct conn *c, const void *first, size_t first_n, const void *p, size_t n)
 {
+	struct iovec parts[2] = {{(void *)(uintptr_t)first, first_n}, {(void *)(uintptr_t)p, n}};
+	struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
 	ssize_t got;
 
 	do
-		got = send(c->fd, p, n, MSG_NOSIGNAL);
+		got = first_n > 0 ? sendmsg(c->fd, &msg, MSG_NOSIGNAL) : send(c->fd, p, n, MSG_NOSIGNAL);
 	while (got < 0 && errno == EINTR);
 	if (got < 0) {
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -187,6 +190,12 @@ send_raw(struct conn *c, const void *p, size_t n)
 		c->last_out_ms = loop_now_ms(c->loop);
 	}
 	return got;
+}
+
+static ssize_t
+send_raw(struct conn *c, const void *p, size_t n)
+{
+	return send_both(c, NULL, 0, p, n);
 }
 
 /* Moves ciphertext to the socket. 0 when all went, 1 when the socket is full, -1 broken. */
@@ -309,6 +318,23 @@ conn_send_some(struct conn *c, const void *p, size_t n)
 	if (c->tls != NULL && conn_has_output(c))
 		conn_update_io(c);
 	return sent;
+}
+
+size_t
+conn_write_then_some(struct conn *c, const void *first, size_t first_n, const void *p, size_t n)
+{
+	ssize_t sent;
+
+	if (c->tls != NULL || c->state != CONN_OPEN || c->tx.len > 0 || c->shut || c->is_broken || first_n == 0 || n == 0) {
+		conn_write(c, first, first_n, NULL);
+		return conn_send_some(c, p, n);
+	}
+	sent = send_both(c, first, first_n, p, n);
+	if (sent >= (ssize_t)first_n)
+		return (size_t)sent - first_n;
+	if (sent >= 0)
+		conn_write(c, (const uint8_t *)first + sent, first_n - (size_t)sent, NULL);
+	return 0;
 }
 
 void

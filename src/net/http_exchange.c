@@ -229,6 +229,32 @@ http_exchange_write(struct http_exchange *x, const void *p, size_t n)
 	return took;
 }
 
+int
+http_exchange_head_with(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, const void *p,
+    size_t n, size_t *took)
+{
+	struct served *v = served_of(x);
+	struct buf out = BUF_INIT;
+	int r = build_head(x, &out, status, fields, count, length);
+
+	*took = 0;
+	if (r == 0 && !x->is_chunked && !x->is_head && x->left != HTTP_NO_LENGTH && n <= x->left) {
+		*took = conn_write_then_some(v->conn, out.mem, out.len, p, n);
+		x->head_sent = true;
+		x->left -= *took;
+		if (*took < n) {
+			x->wants_write = true;
+			conn_want_write(v->conn);
+		}
+	} else if (r == 0) {
+		conn_write(v->conn, out.mem, out.len, NULL);
+		x->head_sent = true;
+		*took = http_exchange_write(x, p, n);
+	}
+	buf_free(&out);
+	return r;
+}
+
 /* The exchange is over and the next one may come, or the connection ends. */
 static void
 complete(struct served *v)

@@ -112,6 +112,9 @@ void http_exchange_resume_body(struct http_exchange *x);
  * fit for HTTP; nothing was sent then.
  */
 int http_exchange_head(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length);
+/* The same with the first n bytes of the body: *took of them were taken, as by http_exchange_write. */
+int http_exchange_head_with(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, const void *p,
+    size_t n, size_t *took);
 /* Body bytes: how many were taken. Less than n: on_writable says when to go on. To HEAD they are taken and dropped. */
 size_t http_exchange_write(struct http_exchange *x, const void *p, size_t n);
 /* The answer is complete. With fewer body bytes than promised the connection is cut. */

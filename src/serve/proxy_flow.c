@@ -29,7 +29,10 @@ static void pump_again(void *ctx);
 static void
 on_writable(void *ctx)
 {
-	proxy_flow_pump(ctx);
+	struct proxy_flow *fl = ctx;
+
+	fl->waits = false;
+	proxy_flow_pump(fl);
 }
 
 static void
@@ -180,6 +183,26 @@ small_is_wrong(struct proxy_flow *fl)
 	return true;
 }
 
+/* The head, and with it the first bytes where they are at hand: one call to the system, and one segment for small answers. */
+static void
+send_head(struct proxy_flow *fl, int status, const struct h1_field *fields, size_t n)
+{
+	uint64_t limit = fl->ready < fl->parts[0].end ? fl->ready : fl->parts[0].end;
+	size_t first = 0, took = 0, stored = fl->blob->field_count;
+
+	if (fl->part_count == 1 && !fl->is_hashing && fl->at < limit)
+		first = limit - fl->at < fl->step ? (size_t)(limit - fl->at) : fl->step;
+	if (first > 0 && store_file_pread(fl->blob->file, fl->side->buffer, first, fl->at, NULL) < 0)
+		first = 0;
+	fl->head_sent = true;
+	/* Fields as the origin gave them were looked at; should one not be fit all the same, the answer goes without them. */
+	if (http_exchange_head_with(fl->x, status, fields, n, fl->total, fl->side->buffer, first, &took) < 0)
+		http_exchange_head_with(fl->x, status, fields + stored, n - stored, fl->total, fl->side->buffer, first, &took);
+	fl->at += took;
+	fl->sent += took;
+	fl->waits = took < first;
+}
+
 bool
 proxy_flow_begin(struct proxy_flow *fl, const struct proxy_part *parts, size_t count, bool is_range)
 {
@@ -223,9 +246,7 @@ proxy_flow_begin(struct proxy_flow *fl, const struct proxy_part *parts, size_t c
 		fl->total += fl->parts[i].text_n + fl->parts[i].end - fl->parts[i].start;
 	fl->at = fl->parts[0].start;
 	fl->text_left = fl->parts[0].text_n;
-	fl->head_sent = true;
-	if (http_exchange_head(x, is_range ? 206 : 200, fields, n, fl->total) < 0)
-		http_exchange_head(x, is_range ? 206 : 200, fields + b->field_count, n - b->field_count, fl->total);
+	send_head(fl, is_range ? 206 : 200, fields, n);
 	return true;
 }
 
@@ -280,6 +301,7 @@ send_content(struct proxy_flow *fl, uint64_t *budget)
 		*budget -= took < *budget ? took : *budget;
 		if (took < n) {
 			fl->step = took > STEP_MIN ? took : STEP_MIN;
+			fl->waits = true;
 			return 0;
 		}
 		if (fl->step < PROXY_READ_BYTES)
@@ -299,6 +321,7 @@ send_text(struct proxy_flow *fl)
 
 		fl->text_left -= took;
 		fl->sent += took;
+		fl->waits = fl->text_left > 0;
 	}
 	return fl->text_left == 0;
 }
@@ -326,6 +349,10 @@ void
 proxy_flow_pump(struct proxy_flow *fl)
 {
 	uint64_t budget = PROXY_TURN_BYTES;
+
+	/* The socket is full: on_writable goes on. */
+	if (fl->waits)
+		return;
 
 	while (fl->head_sent) {
 		int r;

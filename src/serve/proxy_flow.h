@@ -38,6 +38,7 @@ struct proxy_flow {
 	struct proxy_blob *blob;        /* referenced; NULL before the task has started */
 	bool head_sent, was_finished;
 	bool may_keep;                  /* the task is whole: it may be remembered */
+	bool waits;                     /* for the socket to take bytes again */
 	uint64_t ready;                 /* content up to here is on file */
 
 	struct flow_part *parts;        /* one_part, or allocated */

@@ -91,7 +91,7 @@ events {{ worker_connections 4096; }}
 http {{
 	access_log off;
 	sendfile on;
-	tcp_nopush on;
+	tcp_nopush {nopush};
 	keepalive_requests 1000000;
 	default_type application/octet-stream;
 	client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
@@ -104,7 +104,7 @@ http {{
 class Nginx:
     """Serves a directory on loopback."""
 
-    def __init__(self, directory, root):
+    def __init__(self, directory, root, nopush="on"):
         self.dir = directory
         os.mkdir(directory)
         with socket.socket() as s:
@@ -112,7 +112,7 @@ class Nginx:
             self.port = s.getsockname()[1]
         conf = f"{directory}/nginx.conf"
         with open(conf, "w") as f:
-            f.write(NGINX.format(dir=directory, root=root, port=self.port, workers=os.cpu_count(),
+            f.write(NGINX.format(dir=directory, root=root, port=self.port, nopush=nopush, workers=os.cpu_count(),
                                  user="user root;" if os.geteuid() == 0 else ""))
         program = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
         if program is None:

@@ -3,7 +3,7 @@
 
 usage: /usr/bin/python3 tests/bench/run.py BUILD [--quick] [--dir DIR] [--only LETTERS] [--runs N]
 
-BUILD holds dfget, dfdaemon, tests/bench/sched_load and tests/origin/origin. Ours and theirs take turns; the table has the median of
+BUILD holds dfget, dfdaemon, tests/bench/{sched_load,http_load} and tests/origin/origin. Ours and theirs take turns; the table has the median of
 each and the median of the ratios run by run. All files lie below one directory of one file system, the source file is in the page
 cache, outputs are removed before each run, and every output is compared with the source outside the measured time. Ends with 0 when
 all could be measured, missed or not.
@@ -20,6 +20,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
+import proxy_bench                                                              # noqa: E402
 from cluster import Cluster, Peer, wait_for                                     # noqa: E402
 from measure import Nginx, Run, Table, Wrong, check_same, cpu_of, make_file, remove       # noqa: E402
 
@@ -35,11 +36,11 @@ def answers(peer):
     return True
 
 
-def cluster(build, peers):
+def cluster(build, peers, config=None):
     """A cluster that runs. Another program may have taken one of its ports since it was chosen: then once more with others."""
     for last in (False, False, True):
         try:
-            return Cluster(build, peers=peers, log_level="warn")
+            return Cluster(build, peers=peers, log_level="warn", config=config)
         except RuntimeError as e:
             if last or "Address already in use" not in str(e):
                 raise
@@ -57,6 +58,9 @@ class Bench:
         os.mkdir(self.www)
         self.nginx = Nginx(os.path.join(work, "nginx"), self.www)
         self.count = 0
+
+    def cluster(self, peers, config=None):
+        return cluster(self.build, peers, config)
 
     def out(self):
         """A fresh output path."""
@@ -312,7 +316,8 @@ class Bench:
 
 
 STEPS = {"a": Bench.warm, "b": Bench.cold, "c": Bench.tiny, "d": Bench.first_byte, "e": Bench.memory, "f": Bench.start_stop,
-         "g": Bench.size, "h": Bench.scheduler, "i": Bench.fan_out}
+         "g": Bench.size, "h": Bench.scheduler, "i": Bench.fan_out, "j": proxy_bench.warm, "k": proxy_bench.ranges, "l": proxy_bench.first_byte,
+         "m": proxy_bench.cold, "n": proxy_bench.slow_clients}
 
 
 def cpu_model():
