@@ -1,7 +1,8 @@
 /*
  * This host's place in the cluster: who we are, which schedulers there are, which of them a task belongs to, and telling them that we
- * live. Belongs to the control loop. Schedulers come from dynconfig.yaml (read again when the file changes); a scheduler that
- * does not answer its health check leaves the ring until it does. Without any the daemon runs all the same and says so once.
+ * live. Belongs to the control loop. Schedulers come from the manager, asked again and again, or without one from dynconfig.yaml, read again
+ * when the file changes. Of a manager's clusters, in its order, the first with a scheduler that answers its health check is ours, and the
+ * schedulers of it that answer are the ring. Without any the daemon runs all the same and says so once.
  */
 #ifndef CLUSTER_CLUSTER_H
 #define CLUSTER_CLUSTER_H
@@ -34,10 +35,11 @@ struct cluster_host {
 struct cluster_options {
 	struct loop *loop;
 	const struct config *config;    /* lives longer than the cluster; host.ip and host.hostname are filled in */
-	const char *dynconfig_path;     /* may be absent on disk: then x.scheduler and the built-in scheduler are what there is */
+	const char *dynconfig_path;     /* not read with manager.addr; may be absent on disk: then x.scheduler and the built-in scheduler are what there is */
 	struct cluster_host host;       /* copied; ports as they were really bound */
 	const char *own_scheduler;      /* "ip:port" of the scheduler inside this process, or NULL */
 	struct tls_config *scheduler_tls;       /* NULL: plaintext */
+	struct tls_config *manager_tls;         /* for https addresses; NULL: there are none */
 };
 
 struct cluster *cluster_new(const struct cluster_options *o, struct err *e);

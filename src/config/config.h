@@ -235,6 +235,12 @@ struct config_x {
 		bool mesh;                              /* two peers may be each other's parents */
 	} scheduler;
 	struct {
+		struct config_strings addrs;            /* further managers, as manager.addr */
+	} manager;
+	struct {
+		uint64_t cluster_id;                    /* where a seed peer has its entry at the manager; 0: nowhere */
+	} seed_peer;
+	struct {
 		bool insecure_skip_verify;
 		const char *ca_cert;                    /* PEM roots for origins, or NULL: the system's */
 	} backend;

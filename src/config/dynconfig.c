@@ -327,7 +327,7 @@ apply_document(struct schema_walk *w, const struct schema *s, const char *text, 
 		notes_add_error(w->notes, xasprintf("%s:%s", w->file, syntax.text));
 		return -1;
 	}
-	if (root->style == YAML_EMPTY)
+	if (root->style == YAML_EMPTY || root->type == YAML_NULL)
 		return 0;
 	return schema_apply_mapping(w, s, root, base);
 }

@@ -173,7 +173,7 @@ static const struct schema_key manager_keys[] = {
 	KEY("addr", CUSTOM, manager.addr, NULL, .apply = apply_manager_addr, .stored = SCHEMA_TEXT, .flags = SCHEMA_EMPTY_UNSETS),
 	TLS(manager.tls),
 };
-static const struct schema_old manager_old[] = {{"addrs", "use addr"}};
+static const struct schema_old manager_old[] = {{"addrs", "use addr, and x.manager.addrs for further ones"}};
 static const struct schema manager = SCHEMA_WITH_OLD(manager_keys, manager_old);
 
 static const struct schema_key scheduler_keys[] = {
@@ -518,6 +518,35 @@ static const struct schema_key x_scheduler_keys[] = {
 };
 static const struct schema x_scheduler = SCHEMA(x_scheduler_keys);
 
+static int
+apply_managers(struct schema_walk *w, const struct schema_key *key, const struct yaml_node *node, void *at)
+{
+	struct config_strings *list = at;
+	const char **items;
+	size_t n = 0;
+
+	if (schema_apply_texts(w, key, node, at) < 0)
+		return -1;
+	items = arena_alloc(w->arena, (node->count + 1) * sizeof(*items));
+	if (items == NULL)
+		return schema_error(w, node, "document too large");
+	for (const struct yaml_node *it = node->first; it; it = it->next)
+		if (apply_manager_addr(w, key, it, &items[n++]) < 0)
+			return -1;
+	*list = (struct config_strings){items, n};
+	return 0;
+}
+
+static const struct schema_key x_manager_keys[] = {
+	KEY("addrs", CUSTOM, x.manager.addrs, NULL, .apply = apply_managers, .stored = SCHEMA_TEXTS),
+};
+static const struct schema x_manager = SCHEMA(x_manager_keys);
+
+static const struct schema_key x_seed_peer_keys[] = {
+	KEY("clusterID", U64, x.seed_peer.cluster_id, "1"),
+};
+static const struct schema x_seed_peer = SCHEMA(x_seed_peer_keys);
+
 static const struct schema_key x_backend_keys[] = {
 	KEY("insecureSkipVerify", BOOL, x.backend.insecure_skip_verify, NULL),
 	FILE_KEY("caCert", x.backend.ca_cert),
@@ -582,6 +611,8 @@ static const struct schema x_log = SCHEMA(x_log_keys);
 
 static const struct schema_key x_keys[] = {
 	SECTION("scheduler", x_scheduler),
+	SECTION("manager", x_manager),
+	SECTION("seedPeer", x_seed_peer),
 	SECTION("backend", x_backend),
 	SECTION("piece", x_piece),
 	SECTION("download", x_download),

@@ -174,7 +174,7 @@ load_tls(struct daemon *d, struct err *e)
 {
 	static const char *const h2[] = {"h2", NULL};
 	const struct config *c = d->parts.config;
-	const struct config_tls *up = &c->upload.server.tls, *down = &c->upload.client.tls, *sched = &c->scheduler.tls;
+	const struct config_tls *up = &c->upload.server.tls, *down = &c->upload.client.tls, *sched = &c->scheduler.tls, *manager = &c->manager.tls;
 
 	if (up->cert != NULL) {
 		d->upload_tls = tls_server_new(&(struct tls_server_opts){
@@ -193,6 +193,12 @@ load_tls(struct daemon *d, struct err *e)
 			.ca_file = sched->ca_cert, .cert_file = sched->cert, .key_file = sched->key, .alpn = h2, .require_alpn = true}, e);
 		if (d->scheduler_tls == NULL)
 			return err_wrap(e, "scheduler");
+	}
+	if (manager->cert != NULL) {
+		d->manager_tls = tls_client_new(&(struct tls_client_opts){
+			.ca_file = manager->ca_cert, .cert_file = manager->cert, .key_file = manager->key, .alpn = h2, .require_alpn = true}, e);
+		if (d->manager_tls == NULL)
+			return err_wrap(e, "manager");
 	}
 	return 0;
 }
@@ -444,6 +450,7 @@ daemon_start(const struct daemon_options *o, struct err *e)
 		goto fail;
 	d->parts.cluster = cluster_new(&(struct cluster_options){
 		.loop = d->parts.loop, .config = c, .dynconfig_path = o->dynconfig_path, .scheduler_tls = d->scheduler_tls,
+		.manager_tls = d->manager_tls,
 		.own_scheduler = d->own_scheduler[0] != '\0' ? d->own_scheduler : NULL,
 		.host = {.id = d->host_id, .ip = c->host.ip, .hostname = c->host.hostname, .is_seed = c->seed_peer.enable,
 		    .upload_port = addr_port(&upload), .piece_port = addr_port(&pieces), .proxy_port = addr_port(&proxy)}}, e);

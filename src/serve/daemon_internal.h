@@ -44,7 +44,7 @@ struct daemon {
 	struct persistent_service persistent;
 	struct metrics_backend backend;
 	struct rpc_method download_methods[1], upload_methods[3];
-	struct tls_config *upload_tls, *parent_tls, *scheduler_tls;
+	struct tls_config *upload_tls, *parent_tls, *scheduler_tls, *manager_tls;
 	char host_id[HOST_ID_SIZE], own_scheduler[ADDR_TEXT_MAX];
 	struct loop_timer tick, gc, certificates, sample, grace, home;
 	bool certificates_are_bad;      /* said once */

@@ -185,5 +185,6 @@ out:
 	tls_config_unref(d->upload_tls);
 	tls_config_unref(d->parent_tls);
 	tls_config_unref(d->scheduler_tls);
+	tls_config_unref(d->manager_tls);
 	free(d);
 }
