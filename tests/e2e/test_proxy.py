@@ -28,8 +28,16 @@ def world(build, config=None, paths=None, **more):
     try:
         with daemon(build, config, **more) as c:
             yield c.seed, origin, c.seed.proxy_port
+            ends_well(c)
     finally:
         origin.stop()
+
+
+def ends_well(c):
+    """Every daemon stops by itself, and a sanitizer had nothing to say."""
+    for peer in c.all:
+        code, log = peer.stop(), peer.log() if os.path.exists(peer.log_path) else ""
+        assert code in (0, None) and "Sanitizer" not in log and "runtime error" not in log, f"{peer.name} ended with {code}:\n{log[-6000:]}"
 
 
 def same(*pairs):
@@ -157,6 +165,7 @@ def test_mirror(build):
             same(("blob", (a.status, a.body == blob, a.get("X-Dragonfly-Task-ID")), (200, True, sha(blob))))
             a = ask(port, path, {**digest, "X-Dragonfly-Registry": there})
             same(("same blob elsewhere", (a.status, a.body == blob, len(other.seen(path))), (200, True, 0)))
+            ends_well(c)
         origin.stop()
 
 

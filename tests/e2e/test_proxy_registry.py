@@ -23,6 +23,7 @@ import urllib.parse
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import Cluster, free_ports, http_get, run_tests, wait_for       # noqa: E402
 from proxy_support import ask                                                 # noqa: E402
+from test_proxy import ends_well                                              # noqa: E402
 
 MIB = 1 << 20
 USER, WORD = "puller", "secret"
@@ -213,6 +214,7 @@ def test_push_and_pull_through_three_peers(build):
             assert size <= sum(e[3] for e in sent) <= size + 4, (digest, size, sent)
         for peer in c.all:
             assert creds not in peer.log() and "Bearer ey" not in peer.log(), peer.name
+        ends_well(c)
 
 
 if __name__ == "__main__":
