@@ -23,7 +23,7 @@ open_word(const struct collect *c, size_t w, const uint64_t *finished, size_t wo
 {
 	const struct session *s = c->session;
 	uint64_t offered = 0;
-	uint64_t open = s->wanted[w] & ~s->task->in_flight[w] & ~(w < words ? finished[w] : 0);
+	uint64_t open = session_wanted_word(s, w) & ~s->task->in_flight[w] & ~(w < words ? finished[w] : 0);
 
 	if (open == 0)
 		return 0;
@@ -101,14 +101,14 @@ parent_best_piece(const struct parent *p)
 	uint64_t equals = 0;
 
 	for (size_t w = 0; w < n_words; w++) {
-		uint64_t open = p->have[w] & s->wanted[w] & ~s->task->in_flight[w] & ~(w < words ? finished[w] : 0);
+		uint64_t open = p->have[w] & session_wanted_word(s, w) & ~s->task->in_flight[w] & ~(w < words ? finished[w] : 0);
 
 		for (unsigned b = 0; open != 0; b++, open >>= 1) {
 			uint32_t n = (uint32_t)(w * 64 + b), r;
 
 			if ((open & 1) == 0)
 				continue;
-			if (s->download.need_piece_content)
+			if (s->in_order)
 				return n;
 			r = rank(p, n);
 			if (r > best_rank)
@@ -146,7 +146,7 @@ struct parent *
 parent_pick(struct collect *c, bool uses_turns, uint32_t *piece)
 {
 	struct parent *p = uses_turns ? use_turn(c, piece) : NULL;
-	bool in_order = c->session->download.need_piece_content;
+	bool in_order = c->session->in_order;
 
 	for (unsigned load = 0; p == NULL && load < PARENT_IN_FLIGHT_MAX; load++) {
 		uint32_t n = choose_piece(c, load, in_order);

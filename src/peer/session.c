@@ -47,6 +47,48 @@ session_missing(const struct session *s)
 	return n;
 }
 
+uint64_t
+session_wanted_word(const struct session *s, size_t w)
+{
+	uint64_t bits = s->wanted[w];
+
+	if (s->horizon / 64 < w)
+		return 0;
+	return s->horizon / 64 == w ? bits & ((UINT64_C(1) << s->horizon % 64) - 1) : bits;
+}
+
+bool
+session_is_ahead(const struct session *s)
+{
+	if (s->horizon >= s->task->piece_count)
+		return false;
+	for (uint32_t n = 0; n < s->horizon; n++)
+		if (bit_get(s->wanted, n) && !store_piece_is_finished(s->task->store, n))
+			return false;
+	return true;
+}
+
+/* The farthest that one of its callers wants to be read ahead; children that wait want everything. */
+static uint32_t
+find_horizon(const struct session *s)
+{
+	uint32_t horizon = 0;
+	bool has_caller = false;
+
+	if (!list_is_empty(&s->task->watchers))
+		return UINT32_MAX;
+	LIST_EACH(it, next, &s->task->callers) {
+		const struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
+
+		if (c->session != s)
+			continue;
+		has_caller = true;
+		if (c->horizon > horizon)
+			horizon = c->horizon;
+	}
+	return has_caller ? horizon : UINT32_MAX;
+}
+
 bool
 session_covers(const struct session *s, const struct task_caller *c)
 {
@@ -428,6 +470,7 @@ step(struct session *s)
 		succeed(s);
 		return;
 	}
+	s->horizon = find_horizon(s);
 	switch (s->phase) {
 	case SESSION_PARENTS:
 		session_parents_step(s);
@@ -516,6 +559,8 @@ session_new(struct task *t, struct task_caller *c)
 	list_init(&s->transfers);
 	list_init(&s->later.link);
 	s->window = SESSION_WINDOW_MIN;
+	s->in_order = c->in_order || c->download.need_piece_content;
+	s->horizon = UINT32_MAX;
 	s->wanted = xcalloc((size_t)t->piece_count / 64 + 1, sizeof *s->wanted);
 	for (uint32_t n = c->span.first; n <= c->span.last; n++)
 		if (!store_piece_is_finished(t->store, n))

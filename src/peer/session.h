@@ -61,6 +61,8 @@ struct session {
 	struct common_download download;        /* as it goes to the scheduler */
 	struct origin_target *target;
 	uint64_t *wanted;               /* bitmap of pieces this attempt is for */
+	bool in_order;                  /* its caller reads along */
+	uint32_t horizon;               /* pieces from here on are not started: nobody has read so far yet */
 
 	struct announce *announce;      /* NULL while there is no conversation */
 	bool is_awaiting;               /* the scheduler owes us an answer */
@@ -136,6 +138,10 @@ void session_kick_home(struct session *s);
 /* What the parents say (collect.c): a piece appeared, or a stream ended. */
 void session_on_offer(struct session *s);
 
+/* Bits of word w of `wanted` that lie before the horizon. */
+uint64_t session_wanted_word(const struct session *s, size_t w);
+/* All that is missing lies beyond the horizon. */
+bool session_is_ahead(const struct session *s);
 /* Pieces wanted and not finished. */
 uint32_t session_missing(const struct session *s);
 /* Whether somebody allows the source. */

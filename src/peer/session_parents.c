@@ -310,6 +310,10 @@ session_parents_step(struct session *s)
 	}
 	if (waits_for_others(s) || s->is_awaiting)
 		return;
+	if (session_is_ahead(s)) {
+		loop_timer_clear(loop_of(s), &s->stall);
+		return;
+	}
 	if (!collect_is_open(s->collect))
 		session_reschedule(s, "no parent is left");
 	else if (!loop_timer_is_set(&s->stall) && !has_steady_parent(s))

@@ -248,6 +248,7 @@ caller_join_session(struct task_caller *c)
 
 		if (session_covers(s, c)) {
 			c->session = s;
+			session_kick(s);
 			return;
 		}
 	}
@@ -440,6 +441,8 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	}
 	c->task = t;
 	c->asker = r->asker;
+	c->in_order = r->in_order;
+	c->horizon = UINT32_MAX;
 	c->is_persistent = r->is_persistent;
 	set_rules(c, r->kind);
 	c->has_owner = r->has_owner;
@@ -458,6 +461,16 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	list_init(&c->later.link);
 	loop_defer(g->o.loop, &c->later, caller_start_later);
 	return c;
+}
+
+void
+task_caller_set_horizon(struct task_caller *c, uint32_t horizon)
+{
+	if (c->horizon == horizon)
+		return;
+	c->horizon = horizon;
+	if (c->session != NULL)
+		session_kick(c->session);
 }
 
 /* Whether anybody still waits for what the session brings. */
@@ -632,6 +645,9 @@ task_watch(struct engine *g, enum store_kind kind, struct slice task_id, struct 
 	}
 	w->task = t;
 	list_add_tail(&t->watchers, &w->link);
+	/* It may want what nobody read up to yet. */
+	LIST_EACH(it, next, &t->sessions)
+		session_kick(CONTAINER_OF(it, struct session, link));
 	return 0;
 }
 

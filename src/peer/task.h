@@ -84,6 +84,7 @@ struct task_request {
 	struct slice task_id;           /* of a persistent cache task */
 	bool is_persistent;             /* a replica is wanted here that only its ttl ends; not for standard tasks */
 	enum task_asker asker;
+	bool in_order;                  /* reads along: the first pieces first, and none beyond task_caller_set_horizon */
 	bool has_owner;                 /* of an output file */
 	uid_t uid;
 	gid_t gid;
@@ -106,6 +107,8 @@ struct task_caller {
 	int64_t asked_at;               /* wall ns */
 	struct stats_series *series;    /* where it is counted, once the task is prepared */
 	bool has_started, is_over, was_finished;
+	bool in_order;
+	uint32_t horizon;               /* pieces from here on are not started for it */
 	bool has_range;
 	struct byte_range range;
 	struct piece_span span;
@@ -126,6 +129,9 @@ struct task_caller *task_request(struct engine *g, const struct task_request *r,
     struct err *e);
 /* The caller does not want it any more; no event follows. What others still want goes on. Also from inside its own events. */
 void task_caller_cancel(struct task_caller *c);
+
+/* Pieces from `horizon` on need not be started yet for this caller. Without a call: all may be. */
+void task_caller_set_horizon(struct task_caller *c, uint32_t horizon);
 
 /* A child (or anybody) that waits for pieces of a task. Embedded in its owner; gone after on_end or task_unwatch. */
 struct task_watch {

@@ -268,6 +268,30 @@ make_blob(struct proxy_fetch *f, struct store_task *t, struct err *e)
 	return NULL;
 }
 
+/* Several parts may be asked for in any order: all of them are fetched. */
+static void
+set_horizon(struct proxy_fetch *f)
+{
+	uint64_t length = f->store->piece_length, ahead = length > 0 ? (PROXY_AHEAD_BYTES + length - 1) / length : 0, from;
+
+	if (f->caller == NULL || length == 0 || f->part_count > 1)
+		return;
+	from = atomic_load(&f->position) / length;
+	if (from < f->first)
+		from = f->first;
+	task_caller_set_horizon(f->caller, (uint32_t)(from + (ahead > PROXY_AHEAD_PIECES ? ahead : PROXY_AHEAD_PIECES)));
+}
+
+void
+proxy_fetch_moved(struct loop_msg *msg)
+{
+	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, moved);
+
+	atomic_store(&f->moved_is_away, false);
+	if (f->store != NULL)
+		set_horizon(f);
+}
+
 static void
 on_started(void *ctx, const struct task_started *s)
 {
@@ -288,6 +312,7 @@ on_started(void *ctx, const struct task_started *s)
 	f->first = f->next = s->span.first;
 	f->last = s->span.last;
 	f->here = xcalloc((size_t)f->last / 64 + 1, sizeof *f->here);
+	set_horizon(f);
 	if (f->download.prefetch && s->has_range)
 		prefetch_start(f->proxy->o.engine, &f->download, s->store);
 	if (s->is_finished && f->want[0] != '\0' && s->has_range && !f->made->is_good)
@@ -337,7 +362,7 @@ proxy_fetch_asked(struct loop_msg *msg)
 	};
 	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, ask);
 	struct engine *g = f->proxy->o.engine;
-	struct task_request ask = {.download = &f->download, .asker = TASK_FOR_USER};
+	struct task_request ask = {.download = &f->download, .asker = TASK_FOR_USER, .in_order = true};
 	char url[URL_REDACTED_MAX], id[TASK_ID_SIZE];
 	struct err e = {0};
 

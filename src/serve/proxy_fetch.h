@@ -7,6 +7,7 @@
 #ifndef SERVE_PROXY_FETCH_H
 #define SERVE_PROXY_FETCH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,14 @@ struct task_caller;
 
 /* Memory of one request: its URL, fields and key. */
 #define PROXY_FETCH_BYTES ((size_t)4 << 20)
+
+/*
+ * How far beyond the client's position pieces are fetched: so many bytes, or so many pieces where that is more. The position is told each
+ * PROXY_STEP_BYTES.
+ */
+#define PROXY_AHEAD_BYTES (UINT64_C(64) << 20)
+#define PROXY_AHEAD_PIECES 16
+#define PROXY_STEP_BYTES (UINT64_C(8) << 20)
 
 enum proxy_verdict { PROXY_NOT_COMPARED, PROXY_DIGEST_MATCHES, PROXY_DIGEST_DIFFERS };
 
@@ -51,7 +60,9 @@ struct proxy_fetch {
 	struct slice key;               /* for proxy_blob_keep; absent: not to be remembered */
 	uint64_t generation;
 	char want[DIGEST_HEX_MAX];      /* the sha256 that the content must have, or "" */
-	struct loop_msg ask, news, release;
+	struct loop_msg ask, news, release, moved;
+	atomic_uint_fast64_t position;  /* in the content: how far the client has read */
+	atomic_bool moved_is_away;      /* the letter that says so */
 
 	/* The control loop's. */
 	struct list job_link;
@@ -86,6 +97,7 @@ struct proxy_fetch {
 /* Control loop. */
 void proxy_fetch_asked(struct loop_msg *msg);
 void proxy_fetch_released(struct loop_msg *msg);
+void proxy_fetch_moved(struct loop_msg *msg);
 /* Data loop: the token has come (proxy_p2p.c). */
 void proxy_fetch_news(struct loop_msg *msg);
 

@@ -345,6 +345,24 @@ finish(struct proxy_flow *fl)
 	http_exchange_end(x);
 }
 
+/* The client has read on: more may be fetched. */
+static void
+tell_position(struct proxy_flow *fl)
+{
+	struct proxy_fetch *f = fl->fetch;
+
+	if (f == NULL || fl->may_keep)
+		return;
+	/* In this order, and read in the other: a letter that is on its way sees it, or a new one goes. */
+	atomic_store(&f->position, fl->at);
+	if (fl->at < fl->told + PROXY_STEP_BYTES || atomic_load(&f->moved_is_away))
+		return;
+	fl->told = fl->at;
+	atomic_store(&f->moved_is_away, true);
+	f->moved.run = proxy_fetch_moved;
+	loop_post(f->proxy->o.loop, &f->moved);
+}
+
 void
 proxy_flow_pump(struct proxy_flow *fl)
 {
@@ -364,6 +382,8 @@ proxy_flow_pump(struct proxy_flow *fl)
 		if (!send_text(fl))
 			return;
 		r = send_content(fl, &budget);
+		if (r >= 0)
+			tell_position(fl);
 		if (r < 0)
 			return;
 		if (r == 0 && budget == 0)

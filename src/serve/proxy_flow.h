@@ -45,6 +45,7 @@ struct proxy_flow {
 	struct flow_part one_part;
 	size_t part_count, part;
 	uint64_t at;                    /* next byte of the present part */
+	uint64_t told;                  /* position that the control loop knows */
 	struct buf texts;               /* of a multipart answer */
 	size_t text_left;               /* of the present part's text */
 	uint64_t sent, total;

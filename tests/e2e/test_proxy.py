@@ -14,7 +14,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import free_ports, run_tests, wait_for                                       # noqa: E402
+from cluster import Origin, free_ports, run_tests, wait_for                               # noqa: E402
 from proxy_support import F1, MIB, SMALL, ScriptedOrigin, ask, daemon, open_get, raw, read_n, sha  # noqa: E402
 from test_shapes import task_id                                                           # noqa: E402
 
@@ -433,6 +433,39 @@ def test_a_client_that_leaves_and_one_that_is_slow(build):
             s.close()
         same(("and after them", ask(port, o.url("/p2p/large")).body == F1 * 6, True))
         assert " ERROR " not in peer.log(), peer.log()
+
+
+def test_a_slow_client_is_not_read_far_ahead(build):
+    size = 300 * MIB
+    with daemon(build, {"rules": [{"regex": "/large"}]}) as c:
+        files = c.path("files")
+        os.mkdir(files)
+        with open(os.path.join(files, "large"), "wb") as f:
+            f.truncate(size)
+        origin, port = Origin(build, directory=files), c.seed.proxy_port
+        try:
+            s = open_get(port, origin.url("/large"), receive_buffer=4096)
+            read_n(s, 1000)
+            wait_for(lambda: origin.bytes() > 60 * MIB, 10, "what is read ahead")
+            time.sleep(0.5)
+            ahead = origin.bytes()
+            assert ahead < 100 * MIB, ahead
+            end = time.monotonic() + 30
+            rest = 1000
+            while rest < size and time.monotonic() < end and (block := s.recv(4 * MIB)):
+                rest += len(block)
+            assert rest >= size, rest
+            s.close()
+            # A range far behind, and a fast client beside a slow one.
+            slow = open_get(port, origin.url("/large?2"), receive_buffer=4096)
+            read_n(slow, 1000)
+            a = ask(port, origin.url("/large?2"), {"Range": f"bytes={250 * MIB}-{250 * MIB + 9},5-6"})
+            same(("parts far apart", a.status, 206))
+            same(("all of it", len(ask(port, origin.url("/large?2")).body), size))
+            slow.close()
+            ends_well(c)
+        finally:
+            origin.stop()
 
 
 def test_output_path(build):
