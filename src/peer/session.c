@@ -52,6 +52,8 @@ session_wanted_word(const struct session *s, size_t w)
 {
 	uint64_t bits = s->wanted[w];
 
+	if (s->horizon == 0)
+		return bits;
 	if (s->horizon / 64 < w)
 		return 0;
 	return s->horizon / 64 == w ? bits & ((UINT64_C(1) << s->horizon % 64) - 1) : bits;
@@ -60,7 +62,7 @@ session_wanted_word(const struct session *s, size_t w)
 bool
 session_is_ahead(const struct session *s)
 {
-	if (s->horizon >= s->task->piece_count)
+	if (s->horizon == 0 || s->horizon >= s->task->piece_count)
 		return false;
 	for (uint32_t n = 0; n < s->horizon; n++)
 		if (bit_get(s->wanted, n) && !store_piece_is_finished(s->task->store, n))
@@ -68,25 +70,25 @@ session_is_ahead(const struct session *s)
 	return true;
 }
 
-/* The farthest that one of its callers wants to be read ahead; children that wait want everything. */
+/* The farthest that one of its callers wants to be read ahead, 0 for everything; so do children that wait. */
 static uint32_t
 find_horizon(const struct session *s)
 {
 	uint32_t horizon = 0;
-	bool has_caller = false;
 
 	if (!list_is_empty(&s->task->watchers))
-		return UINT32_MAX;
+		return 0;
 	LIST_EACH(it, next, &s->task->callers) {
 		const struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
 
 		if (c->session != s)
 			continue;
-		has_caller = true;
+		if (c->horizon == 0)
+			return 0;
 		if (c->horizon > horizon)
 			horizon = c->horizon;
 	}
-	return has_caller ? horizon : UINT32_MAX;
+	return horizon;
 }
 
 bool
@@ -560,7 +562,6 @@ session_new(struct task *t, struct task_caller *c)
 	list_init(&s->later.link);
 	s->window = SESSION_WINDOW_MIN;
 	s->in_order = c->in_order || c->download.need_piece_content;
-	s->horizon = UINT32_MAX;
 	s->wanted = xcalloc((size_t)t->piece_count / 64 + 1, sizeof *s->wanted);
 	for (uint32_t n = c->span.first; n <= c->span.last; n++)
 		if (!store_piece_is_finished(t->store, n))

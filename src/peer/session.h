@@ -62,7 +62,7 @@ struct session {
 	struct origin_target *target;
 	uint64_t *wanted;               /* bitmap of pieces this attempt is for */
 	bool in_order;                  /* its caller reads along */
-	uint32_t horizon;               /* pieces from here on are not started: nobody has read so far yet */
+	uint32_t horizon;               /* pieces from here on are not started: nobody has read so far yet. 0: none */
 
 	struct announce *announce;      /* NULL while there is no conversation */
 	bool is_awaiting;               /* the scheduler owes us an answer */

@@ -234,7 +234,7 @@ start_ranges(struct session *s)
 {
 	struct task *t = s->task;
 
-	for (uint32_t n = 0; n < t->piece_count && n < s->horizon && s->source_job_count < s->source_window; n++) {
+	for (uint32_t n = 0; n < t->piece_count && (s->horizon == 0 || n < s->horizon) && s->source_job_count < s->source_window; n++) {
 		if (!bit_get(s->wanted, n) || !task_claim(t, n))
 			continue;
 		if (start_job(s, n, n, true, NULL) < 0) {

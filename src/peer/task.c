@@ -442,7 +442,6 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	c->task = t;
 	c->asker = r->asker;
 	c->in_order = r->in_order;
-	c->horizon = UINT32_MAX;
 	c->is_persistent = r->is_persistent;
 	set_rules(c, r->kind);
 	c->has_owner = r->has_owner;

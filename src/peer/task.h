@@ -108,7 +108,7 @@ struct task_caller {
 	struct stats_series *series;    /* where it is counted, once the task is prepared */
 	bool has_started, is_over, was_finished;
 	bool in_order;
-	uint32_t horizon;               /* pieces from here on are not started for it */
+	uint32_t horizon;               /* pieces from here on are not started for it; 0: all are */
 	bool has_range;
 	struct byte_range range;
 	struct piece_span span;

@@ -176,7 +176,7 @@ static void
 reader_gets_its_pieces_in_order(void **state)
 {
 	(void)state;
-	w->session.download.need_piece_content = true;
+	w->session.in_order = true;
 	offer(0, 2);
 	offer(1, 2);
 	offer(1, 9);
