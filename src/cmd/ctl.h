@@ -9,5 +9,6 @@ int ctl_task_rm(int argc, char **argv);
 int ctl_task_preheat(int argc, char **argv);
 int ctl_persistent_task_ls(int argc, char **argv);
 int ctl_persistent_cache_task_ls(int argc, char **argv);
+int ctl_store_check(int argc, char **argv);
 
 #endif

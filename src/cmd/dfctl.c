@@ -22,10 +22,16 @@ static const struct command cache_commands[] = {
 	{0},
 };
 
+static const struct command store_commands[] = {
+	{.name = "check", .about = "Verifies a storage directory offline", .main = ctl_store_check},
+	{0},
+};
+
 static const struct command commands[] = {
 	{.name = "task", .about = "Tasks of this host", .sub = task_commands},
 	{.name = "persistent-task", .about = "Persistent tasks of this host", .sub = persistent_commands},
 	{.name = "persistent-cache-task", .about = "Persistent cache tasks of this host", .sub = cache_commands},
+	{.name = "store", .about = "The storage directory of this host", .sub = store_commands},
 	{0},
 };
 
