@@ -43,7 +43,7 @@ static bool life_is_child;      /* of the test: it tells by its exit code */
 		fail_msg(__VA_ARGS__); \
 	} while (0)
 
-static void
+static inline void
 life_start(unsigned bytes, struct store *s, unsigned task, unsigned first, unsigned end, const char *etag, int64_t now)
 {
 	struct store_start start = { .content_length = LIFE_LENGTH, .piece_length = PIECE, .etag = etag };
@@ -59,7 +59,7 @@ life_start(unsigned bytes, struct store *s, unsigned task, unsigned first, unsig
 }
 
 /* The store as it was before, all of it on stable storage; *life says so. */
-static void
+static inline void
 life_prepare(void)
 {
 	static const unsigned whole[] = { 1, 3, 5, LIFE_CHANGED };
@@ -84,7 +84,7 @@ life_prepare(void)
 	life->is_durable[4][0] = life->is_durable[4][1] = true;
 }
 
-static unsigned
+static inline unsigned
 life_bytes(unsigned task, struct store_task *t)
 {
 	const char *etag = store_task_etag(t);
@@ -93,7 +93,7 @@ life_bytes(unsigned task, struct store_task *t)
 }
 
 /* As a piece goes to a child: opened, checked where needed, read. False: not served. A wrong byte that passes ends the test. */
-static bool
+static inline bool
 life_serve(struct store_task *t, unsigned task, uint32_t n)
 {
 	static uint8_t buffer[STORE_IO_BYTES];
@@ -129,7 +129,7 @@ done:
 }
 
 /* What the store says is on stable storage now. */
-static void
+static inline void
 life_note(struct store *s)
 {
 	struct store_piece piece;
@@ -148,14 +148,14 @@ life_note(struct store *s)
 }
 
 /* Says where and why. */
-static void
+static inline void
 life_named(const struct err *e)
 {
 	if (e->code == ERR_OK || (!strchr(e->text, '/') && !strstr(e->text, "task ") && !strstr(e->text, "no space")))
 		LIFE_FAIL("the error does not name its object: \"%s\"", e->text);
 }
 
-static struct store_task *
+static inline struct store_task *
 life_download(struct store *s, unsigned task, unsigned bytes, const char *etag)
 {
 	struct store_start start = { .content_length = LIFE_LENGTH, .piece_length = PIECE, .etag = etag };
@@ -177,7 +177,7 @@ fail:
 	return NULL;
 }
 
-static void
+static inline void
 life_deliver(struct store_task *t)
 {
 	struct store_output_options copy = { .target = test_path("copy"), .sync = true, .overwrite = true };
@@ -204,7 +204,7 @@ life_deliver(struct store_task *t)
 }
 
 /* What the store threw away for space or age is no loss. */
-static void
+static inline void
 life_deleted(void *arg, struct store_task *t, enum store_reason reason)
 {
 	(void)arg;
@@ -213,7 +213,7 @@ life_deleted(void *arg, struct store_task *t, enum store_reason reason)
 			memset(life->is_durable[task], 0, sizeof(life->is_durable[task]));
 }
 
-static void
+static inline void
 life_run(const struct store_sys *sys)
 {
 	struct store_options o = test_options();
@@ -259,7 +259,7 @@ life_run(const struct store_sys *sys)
 	store_close(s);
 }
 
-static void
+static inline void
 life_expect_output(const char *name, bool is_promised)
 {
 	uint8_t *p, want[PIECE];
@@ -284,7 +284,7 @@ life_expect_output(const char *name, bool is_promised)
 static uint64_t life_blocks;
 static unsigned life_files;
 
-static int
+static inline int
 life_count(const char *path, const struct stat *st, int type, struct FTW *at)
 {
 	(void)path;
@@ -296,7 +296,7 @@ life_count(const char *path, const struct stat *st, int type, struct FTW *at)
 	return 0;
 }
 
-static unsigned
+static inline unsigned
 life_files_in(const char *name)
 {
 	life_blocks = life_files = 0;
@@ -305,7 +305,7 @@ life_files_in(const char *name)
 }
 
 /* Space is accounted for, and nothing lies about that no task owns. */
-static void
+static inline void
 life_expect_no_leak(struct store *s)
 {
 	struct store_usage u;
@@ -323,7 +323,7 @@ life_expect_no_leak(struct store *s)
 }
 
 /* A store opened now, without faults, keeps all promises. `deep`: and goes on to work. */
-static void
+static inline void
 life_check(bool deep)
 {
 	struct store_options o = test_options();
