@@ -95,6 +95,7 @@ struct pass {
 	const struct store_gc_limits *limits;
 	size_t budget;
 	int64_t end_ns;                 /* monotonic; 0: none */
+	bool has_spent;
 	struct store_gc_result *result;
 };
 
@@ -141,13 +142,21 @@ collect(struct pass *in, struct store_task *t, enum store_reason reason)
 }
 
 static bool
+is_late(const struct pass *in)
+{
+	return in->end_ns != 0 && clock_mono_ns() >= in->end_ns;
+}
+
+/* Every pass does something, however late it is: else a slow machine would run passes for ever. */
+static bool
 spend(struct pass *in)
 {
-	if (in->budget == 0 || (in->end_ns != 0 && clock_mono_ns() >= in->end_ns)) {
+	if (in->budget == 0 || (in->has_spent && is_late(in))) {
 		in->result->has_more = true;
 		return false;
 	}
 	in->budget--;
+	in->has_spent = true;
 	return true;
 }
 
@@ -220,10 +229,12 @@ evict_finished(struct pass *in, struct list *ring)
 	LIST_EACH(it, next, ring) {
 		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
 
-		if (in->s->gc_goal == 0 || t->updated_at >= in->now || !spend(in))
+		if (in->s->gc_goal == 0 || t->updated_at >= in->now)
 			return;
 		if (t->is_persistent && t->kind != STORE_STANDARD)
 			continue;
+		if (!spend(in))
+			return;
 		if (is_in_use(t))
 			spare(in, t);
 		else
@@ -295,22 +306,28 @@ drop_cache(struct store_task *t)
 	s->sys->close(fd);
 }
 
-/* From the youngest idle task back to the first one that was dropped before: all older ones were, too, unless a budget cut that walk. */
+/* From the youngest idle task back to the first one that was dropped before: all older ones were, too. Where time runs out, the next pass
+ * goes on. */
 static void
-drop_caches(struct pass *in, struct list *ring)
+drop_caches(struct pass *in, int kind)
 {
-	for (struct list *it = ring->prev; it != ring; it = it->prev) {
-		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+	struct store *s = in->s;
+	struct list *ring = &s->finished[kind], *it = s->cache_at[kind] ? s->cache_at[kind] : ring->prev;
 
-		if (t->updated_at + in->limits->page_cache_idle >= in->now || is_in_use(t))
-			continue;
-		if (t->cache_dropped_at > t->updated_at) {
-			if (in->s->gc_drop_all)
-				continue;
+	s->cache_at[kind] = NULL;
+	for (unsigned steps = 1; it != ring; it = it->prev, steps++) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+		bool is_idle = t->updated_at + in->limits->page_cache_idle < in->now && !is_in_use(t);
+
+		if (is_idle && t->cache_dropped_at > t->updated_at)
+			return;
+		if ((is_idle && !spend(in)) || (steps % 1024 == 0 && is_late(in))) {
+			in->result->has_more = true;
+			s->cache_at[kind] = it;
 			return;
 		}
-		if (!spend(in))
-			return;
+		if (!is_idle)
+			continue;
 		drop_cache(t);
 		t->cache_dropped_at = in->now;
 	}
@@ -327,9 +344,7 @@ store_gc_pass(struct store *s, int64_t now, const struct store_gc_limits *limits
 	expire_standard(&in, &s->finished[STORE_STANDARD]);
 	expire_persistent(&in);
 	evict(&in);
-	if (limits->page_cache_idle > 0) {
+	if (limits->page_cache_idle > 0)
 		for (int kind = 0; kind < STORE_KINDS; kind++)
-			drop_caches(&in, &s->finished[kind]);
-		s->gc_drop_all = out->has_more;
-	}
+			drop_caches(&in, kind);
 }

@@ -95,7 +95,7 @@ struct store {
 	uint32_t old_trees;             /* trash-<n> directories, n below this, may exist */
 	bool tree_job;
 	uint64_t gc_goal, gc_demand;    /* bytes still to free */
-	bool gc_drop_all;
+	struct list *cache_at[STORE_KINDS];     /* where dropping of page caches goes on; NULL: from the youngest */
 };
 
 #define JOURNAL_MUST_REWRITE UINT32_MAX /* journal_records when the file on disk cannot be appended to */
@@ -124,6 +124,7 @@ int store_remove_tree(const struct store_sys *sys, int dir, const char *name, un
 
 /* ---- tasks (task.c) ---- */
 struct store_task *store_task_new(struct store *s, enum store_kind kind, const char *id);
+void store_task_leave(struct store_task *t);            /* out of its ring */
 void store_task_place(struct store_task *t);            /* into the ring of its state, as the most recent */
 void store_task_account(struct store_task *t, uint64_t disk_bytes);
 void store_task_unfinish(struct store_task *t);

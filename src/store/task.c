@@ -47,11 +47,21 @@ store_task_new(struct store *s, enum store_kind kind, const char *id)
 }
 
 void
+store_task_leave(struct store_task *t)
+{
+	struct store *s = t->store;
+
+	if (s->cache_at[t->kind] == &t->order)
+		s->cache_at[t->kind] = t->order.prev;
+	list_del(&t->order);
+}
+
+void
 store_task_place(struct store_task *t)
 {
 	struct store *s = t->store;
 
-	list_del(&t->order);
+	store_task_leave(t);
 	list_add_tail(t->finished_at != 0 ? &s->finished[t->kind] : &s->partial, &t->order);
 	if (t->kind != STORE_STANDARD && t->ttl > 0)
 		heap_put(&s->expiry, &t->expiry, t->ttl < INT64_MAX - t->created_at ? t->created_at + t->ttl : INT64_MAX);
@@ -582,7 +592,7 @@ store_task_delete(struct store_task *t, enum store_reason reason, struct err *e)
 	map_del(&s->tasks[t->kind], key(t->id));
 	promise(t, false);
 	store_task_account(t, 0);
-	list_del(&t->order);
+	store_task_leave(t);
 	list_del(&t->work);
 	list_del(&t->dirty);
 	list_del(&t->unsynced);
