@@ -187,6 +187,7 @@ struct config_proxy {
 		const char *ip;
 		uint16_t port;
 		uint64_t request_rate_limit;            /* 0 refuses everything, as in the reference */
+		bool allow_remote_output_path;          /* a key of our own: clients of other hosts may have files placed */
 		const char *ca_cert;                    /* or NULL; together with ca_key */
 		const char *ca_key;                     /* or NULL */
 		struct config_strings intercept_hosts;  /* host patterns; when not empty, CONNECT to other hosts is a blind tunnel */

@@ -404,6 +404,7 @@ static const struct schema_key proxy_server_keys[] = {
 	IP(proxy.server.ip),
 	KEY("port", U16, proxy.server.port, "4001"),
 	KEY("requestRateLimit", U64, proxy.server.request_rate_limit, "4000"),
+	KEY("allowRemoteOutputPath", BOOL, proxy.server.allow_remote_output_path, NULL),
 	FILE_KEY("caCert", proxy.server.ca_cert),
 	FILE_KEY("caKey", proxy.server.ca_key),
 	KEY("interceptHosts", TEXTS, proxy.server.intercept_hosts, NULL),

@@ -319,7 +319,7 @@ set_output(struct proxy_fetch *f, const struct proxy_request *r)
 
 	if (path.n == 0)
 		return true;
-	if (!addr_is_loopback(http_exchange_peer(r->x))) {
+	if (!addr_is_loopback(http_exchange_peer(r->x)) && !r->side->proxy->o.config->proxy.server.allow_remote_output_path) {
 		proxy_refuse(r->side, r->x, 403, PROXY_BY_PROXY, NULL, 0, "X-Dragonfly-Output-Path is for clients on this host");
 		return false;
 	}
