@@ -188,7 +188,7 @@ class Redis:
 
 
 class GoScheduler:
-    def __init__(self, lab, binary, name, port):
+    def __init__(self, lab, binary, name, port, manager=None):
         self.home = os.path.join(lab.dir, name)
         self.port = port
         self.binary = binary
@@ -198,6 +198,8 @@ class GoScheduler:
         server = {"advertiseIP": "127.0.0.1", "listenIP": "127.0.0.1", "port": self.port, "workHome": self.home}
         for d in ("log", "plugin", "data", "cache"):
             server[d + "Dir"] = f"{self.home}/{d}"
+        if manager is not None:
+            server.update({"host": name, "advertisePort": self.port})
         with open(f"{self.home}/scheduler.yaml", "w") as f:
             f.write(to_yaml({
                 "server": server,
@@ -205,6 +207,8 @@ class GoScheduler:
                               "retryInterval": "1s"},
                 "dynConfig": {"refreshInterval": "1m"},
                 "job": {"enable": lab.redis is not None}, "metrics": {"enable": False}, "network": {"enableIPv6": False}}))
+            if manager is not None:
+                f.write(to_yaml({"manager": {"addr": f"127.0.0.1:{manager.port}", "schedulerClusterID": 1, "keepAlive": {"interval": "1s"}}}))
             if lab.redis:
                 f.write(to_yaml({"database": {"redis": {"addrs": [f"127.0.0.1:{lab.redis.port}"]}}}))
         with open(f"{self.home}/dynconfig.yaml", "w") as f:

@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cases_cache  # noqa: E402
 from lab import ANSI, Lab, Programs, shape  # noqa: E402
 import cluster  # noqa: E402
+import managed  # noqa: E402
 from cluster import Origin, sha256, wait_for  # noqa: E402
 
 DOWNLOAD_S = 240
@@ -521,6 +522,19 @@ def dfget_once(run, lab, get, peer, label, url, flags, digest):
 
 
 cases_cache.add(case, DFGET_S, SEEDS_KNOWN_S)
+
+
+def managed_case(*needs):
+    def add(f):
+        def checked(run):
+            if managed.missing():
+                raise Skipped("no " + ", ".join(managed.missing()))
+            return f(run)
+        return case(*needs)(functools.wraps(f)(checked))
+    return add
+
+
+managed.register(managed_case)
 
 
 def main():
