@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCALARS = {"double": 1, "float": 2, "int64": 3, "uint64": 4, "int32": 5, "bool": 8, "string": 9, "bytes": 12, "uint32": 13}
 TOKEN = re.compile(r'"[^"]*"|[A-Za-z_][A-Za-z0-9_.]*|[0-9]+|[{}()<>\[\]=;,]')
-FILES = ("google", "errordetails", "common", "health", "dfdaemon", "scheduler")
+FILES = ("google", "errordetails", "common", "health", "dfdaemon", "scheduler", "manager")
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.enable_retries", 0),
              ("grpc.use_local_subchannel_pool", 1), ("grpc.so_reuseport", 0)]
 
