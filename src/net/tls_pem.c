@@ -171,7 +171,9 @@ copy_bytes(const uint8_t *p, size_t n)
 {
 	uint8_t *out = xmalloc(n);
 
-	memcpy(out, p, n);
+	/* A name may be empty, and nowhere then. */
+	if (n > 0)
+		memcpy(out, p, n);
 	return out;
 }
 
