@@ -3,6 +3,7 @@
  */
 #include "peer/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -323,10 +324,12 @@ on_announce_end(void *ctx, const struct err *err)
 {
 	struct session *s = ctx;
 	struct err forbidden;
+	bool has_other;
 	size_t n;
 
 	s->announce = NULL;
 	s->is_awaiting = false;
+	s->is_lost = err != NULL && err->code == ERR_UNAVAILABLE;
 	if (err != NULL) {
 		engine_of(s)->metrics.register_failed++;
 		s->failure = *err;
@@ -347,9 +350,10 @@ on_announce_end(void *ctx, const struct err *err)
 		session_fail(s, &forbidden, NULL);
 		return;
 	}
-	if (err != NULL && s->registers < SESSION_REGISTERS_MAX && (err->code == ERR_NOT_FOUND || (err->code == ERR_UNAVAILABLE &&
-	    (!session_may_use_source(s) || s->phase == SESSION_PARENTS)))) {
-		loop_timer_set(loop_of(s), &s->retry, SESSION_RETRY_MS, register_again, s);
+	has_other = s->is_lost && cluster_scheduler(engine_of(s)->o.cluster, slice_str(s->task->id), true, NULL) != NULL;
+	if (err != NULL && s->registers < SESSION_REGISTERS_MAX && (err->code == ERR_NOT_FOUND || (s->is_lost &&
+	    (has_other || !session_may_use_source(s) || s->phase == SESSION_PARENTS)))) {
+		loop_timer_set(loop_of(s), &s->retry, has_other ? 0 : SESSION_RETRY_MS, register_again, s);
 		return;
 	}
 	go_direct(s);
@@ -363,18 +367,23 @@ register_now(struct session *s)
 		.on_end = on_announce_end,
 	};
 	struct engine *g = engine_of(s);
-	struct rpc_channel *ch = cluster_scheduler(g->o.cluster, slice_str(s->task->id), s->registers > 0, &s->failure);
+	struct rpc_channel *ch = cluster_scheduler(g->o.cluster, slice_str(s->task->id), false, &s->failure), *other;
 	struct announce_opts o = {
 		.loop = g->o.loop, .host_id = cluster_host(g->o.cluster)->id, .task_id = s->task->id, .peer_id = s->peer_id,
 		.answer_ms = g->o.config->scheduler.schedule_timeout_ms, .kind = s->task->store->kind, .is_persistent = s->is_persistent,
 	};
 
-	if (ch == NULL && s->registers > 0)
-		ch = cluster_scheduler(g->o.cluster, slice_str(s->task->id), false, &s->failure);
 	if (ch == NULL) {
 		go_direct(s);
 		return;
 	}
+	/* One that answers with an error is asked again. One that was lost, and has not left the ring yet, gives way to the next, where all go
+	 * once it has. */
+	if (s->is_lost && strcmp(rpc_channel_target(ch), s->scheduler) == 0) {
+		other = cluster_scheduler(g->o.cluster, slice_str(s->task->id), true, NULL);
+		ch = other != NULL ? other : ch;
+	}
+	snprintf(s->scheduler, sizeof s->scheduler, "%s", rpc_channel_target(ch));
 	if (s->registers++ > 0)
 		peer_id_make(s->peer_id, g->o.config->host.ip, g->o.config->host.hostname, g->o.config->seed_peer.enable);
 	s->phase = SESSION_REGISTERING;

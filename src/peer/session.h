@@ -11,6 +11,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/list.h"
+#include "net/addr.h"
 #include "net/loop.h"
 #include "peer/origin.h"
 #include "peer/task.h"
@@ -67,6 +68,8 @@ struct session {
 	struct announce *announce;      /* NULL while there is no conversation */
 	bool is_awaiting;               /* the scheduler owes us an answer */
 	unsigned answers;               /* messages of the scheduler acted upon */
+	char scheduler[ADDR_TEXT_MAX];  /* that it registered with last */
+	bool is_lost;                   /* the conversation with it ended as if it were gone */
 	unsigned registers;
 	struct collect *collect;        /* parents of the round; NULL before the first */
 	unsigned window;                /* pieces in flight from parents, at most */

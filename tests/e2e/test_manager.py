@@ -275,6 +275,39 @@ def test_fifty_files_while_schedulers_die(build):
             origin.stop()
 
 
+def test_scheduler_that_answers_is_asked_again_and_a_lost_one_gives_way(build):
+    """Of three schedulers: one that does not know the host hears of it and is asked again; when it is gone the next one is, not the source."""
+    import test_grpc_scripted as scripted
+    origin = Origin(build)
+    with Managed(build, 0, ["peer"]) as c:
+        c.peer, c.scheduler_port = c.members[0], 0
+        schedulers = {port: scripted.Scheduler(port) for port in free_ports(3)}
+        m = Manager(c.manager_ports[0], [(f"s{i}", i, 1, port) for i, port in enumerate(schedulers)])
+        try:
+            c.peer.start()
+            wait_for(lambda: all(s.hosts for s in schedulers.values()), JOIN_S, "it is announced to all")
+            for number in range(8):
+                url, digest = content(origin, 600 + number)
+                for s in schedulers.values():
+                    s.scripts[url] = [scripted.refuse(grpc.StatusCode.NOT_FOUND, "host not found"), scripted.give(scripted.need_source())]
+                get(c, c.peer, url, digest, "a")
+                assert sorted(len(s.conversations[url]) for s in schedulers.values()) == [0, 0, 2], "asked another one than the one that answered"
+            # All tasks of one that is gone come to the others, from the first on.
+            port, gone = schedulers.popitem()
+            gone.server.stop(0).wait()
+            for number in range(8):
+                url, digest = content(origin, 620 + number)
+                for s in schedulers.values():
+                    s.scripts[url] = [scripted.give(scripted.need_source())]
+                get(c, c.peer, url, digest, "a")
+                assert sorted(len(s.conversations[url]) for s in schedulers.values()) == [0, 1], "went to the source on its own"
+        finally:
+            m.stop()
+            for s in schedulers.values():
+                s.server.stop(0)
+            origin.stop()
+
+
 def test_managers_take_turns(build):
     with Managed(build, 1, ["peer"], managers=2) as c:
         [peer] = c.members
