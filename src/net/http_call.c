@@ -366,6 +366,8 @@ http_call_pump(struct http_call *call, struct slice *in)
 			if (h1->status == 100 && call->has_body && !call->body_may_go && call->phase == CALL_HEAD) {
 				loop_timer_clear(call->loop, &call->continue_timer);
 				on_continue_timer(call);
+			} else if (h1->status != 100 && call->phase == CALL_HEAD && call->ev.on_interim != NULL) {
+				call->ev.on_interim(call->ctx, h1);
 			}
 			break;
 		case H1_HEAD:

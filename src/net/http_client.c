@@ -224,10 +224,21 @@ http_call_write(struct http_call *call, const void *p, size_t n)
 void
 http_call_write_end(struct http_call *call)
 {
+	http_call_write_end_with(call, NULL, 0);
+}
+
+void
+http_call_write_end_with(struct http_call *call, const struct h1_field *trailers, size_t count)
+{
+	struct buf out = BUF_INIT;
+
 	if (call->body_done || call->link == NULL || call->link->conn == NULL)
 		return;
-	if (call->is_chunked)
-		conn_write(call->link->conn, H1_LAST_CHUNK, sizeof(H1_LAST_CHUNK) - 1, NULL);
+	if (call->is_chunked) {
+		h1_write_last_chunk(&out, trailers, count);
+		conn_write(call->link->conn, out.mem, out.len, NULL);
+		buf_free(&out);
+	}
 	call->body_done = call->is_chunked || call->body_left == 0;
 }
 

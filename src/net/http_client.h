@@ -84,6 +84,8 @@ enum http_failure {
 struct http_events {
 	/* head is valid until the next callback. head->is_tunnel: see http_call_take_conn. */
 	void (*on_head)(void *ctx, const struct h1 *head);
+	/* A 1xx but 100 and 101, before the head. Optional. */
+	void (*on_interim)(void *ctx, const struct h1 *head);
 	/* Straight from the receive buffer. */
 	void (*on_data)(void *ctx, const void *p, size_t n);
 	/* Trailers are in head. */
@@ -109,8 +111,9 @@ void http_call_resume(struct http_call *call);
 
 /* Request body: how many bytes were taken (they are sent or queued). 0: wait for on_writable. */
 size_t http_call_write(struct http_call *call, const void *p, size_t n);
-/* The body is complete. */
+/* The body is complete; with trailers where it goes chunked. */
 void http_call_write_end(struct http_call *call);
+void http_call_write_end_with(struct http_call *call, const struct h1_field *trailers, size_t count);
 
 /* In on_head of a tunnel (101, or 2xx to CONNECT): the connection is the caller's, unread bytes included; the call is gone. */
 struct conn *http_call_take_conn(struct http_call *call);

@@ -269,16 +269,42 @@ complete(struct served *v)
 }
 
 void
-http_exchange_end(struct http_exchange *x)
+http_exchange_interim(struct http_exchange *x, int status, const struct h1_field *fields, size_t count)
 {
 	struct served *v = served_of(x);
+	struct buf out = BUF_INIT;
+
+	if (v->h1.minor > 0 && !x->head_sent) {
+		h1_write_status_line(&out, v->h1.minor, status, NULL);
+		if (write_fields(&out, fields, count) == 0) {
+			h1_write_head_end(&out);
+			conn_write(v->conn, out.mem, out.len, NULL);
+		}
+	}
+	buf_free(&out);
+}
+
+void
+http_exchange_end(struct http_exchange *x)
+{
+	http_exchange_end_with(x, NULL, 0);
+}
+
+void
+http_exchange_end_with(struct http_exchange *x, const struct h1_field *trailers, size_t count)
+{
+	struct served *v = served_of(x);
+	struct buf out = BUF_INIT;
 
 	if (!x->head_sent || (x->left != HTTP_NO_LENGTH && x->left > 0 && !x->is_head)) {
 		http_exchange_abort(x);
 		return;
 	}
-	if (x->is_chunked && !x->is_head)
-		conn_write(v->conn, H1_LAST_CHUNK, sizeof(H1_LAST_CHUNK) - 1, NULL);
+	if (x->is_chunked && !x->is_head) {
+		h1_write_last_chunk(&out, trailers, count);
+		conn_write(v->conn, out.mem, out.len, NULL);
+		buf_free(&out);
+	}
 	complete(v);
 }
 

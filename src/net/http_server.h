@@ -117,6 +117,10 @@ int http_exchange_head_with(struct http_exchange *x, int status, const struct h1
     size_t n, size_t *took);
 /* Body bytes: how many were taken. Less than n: on_writable says when to go on. To HEAD they are taken and dropped. */
 size_t http_exchange_write(struct http_exchange *x, const void *p, size_t n);
+/* A 1xx that is not 100 or 101, before the head. HTTP/1.0 clients are told nothing. */
+void http_exchange_interim(struct http_exchange *x, int status, const struct h1_field *fields, size_t count);
+/* As http_exchange_end; behind a chunked body with these trailers. Those that are not fit for HTTP are left out. */
+void http_exchange_end_with(struct http_exchange *x, const struct h1_field *trailers, size_t count);
 /* The answer is complete. With fewer body bytes than promised the connection is cut. */
 void http_exchange_end(struct http_exchange *x);
 /* All of that at once. type: Content-Type, or NULL. */

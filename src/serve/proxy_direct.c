@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -29,6 +30,9 @@ struct proxy_direct {
 	struct buf up, down;            /* what the slower end did not take yet */
 	bool up_ended;                  /* the client's body is complete */
 	bool wants_upgrade, head_sent;
+	struct arena arena;             /* of the answer's trailers, when they came before the client took the rest */
+	struct h1_field trailers[H1_TRAILERS_MAX];
+	size_t trailer_count;
 };
 
 static void
@@ -37,10 +41,19 @@ direct_free(struct proxy_direct *d)
 	list_del(&d->link);
 	buf_free(&d->up);
 	buf_free(&d->down);
+	arena_free(&d->arena);
 	free(d);
 }
 
 /* ---- the request's body, upwards ---- */
+
+static void
+end_up(struct proxy_direct *d)
+{
+	const struct h1 *request = http_exchange_request(d->x);
+
+	http_call_write_end_with(d->call, request->trailers, request->trailer_count);
+}
 
 static void
 push_up(struct proxy_direct *d)
@@ -52,7 +65,7 @@ push_up(struct proxy_direct *d)
 	if (d->up.len > 0)
 		return;
 	if (d->up_ended)
-		http_call_write_end(d->call);
+		end_up(d);
 	else
 		http_exchange_resume_body(d->x);
 }
@@ -76,7 +89,7 @@ on_body_end(void *ctx)
 
 	d->up_ended = true;
 	if (d->up.len == 0 && d->call != NULL)
-		http_call_write_end(d->call);
+		end_up(d);
 }
 
 /* The upstream wants the body (after its 100 Continue, where the client asked for one). */
@@ -101,10 +114,8 @@ on_writable(void *ctx)
 	if (d->down.len > 0)
 		return;
 	if (d->call == NULL) {
-		struct http_exchange *x = d->x;
-
+		http_exchange_end_with(d->x, d->trailers, d->trailer_count);
 		direct_free(d);
-		http_exchange_end(x);
 		return;
 	}
 	http_call_resume(d->call);
@@ -120,6 +131,26 @@ on_gone(void *ctx)
 	direct_free(d);
 }
 
+static size_t
+fields_down(const struct h1 *head, struct h1_field fields[H1_FIELDS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < head->field_count; i++)
+		if (proxy_field_goes_down(head, head->fields[i].name))
+			fields[n++] = head->fields[i];
+	return n;
+}
+
+static void
+on_interim(void *ctx, const struct h1 *head)
+{
+	struct proxy_direct *d = ctx;
+	struct h1_field fields[H1_FIELDS_MAX];
+
+	http_exchange_interim(d->x, head->status, fields, fields_down(head, fields));
+}
+
 static void
 on_head(void *ctx, const struct h1 *head)
 {
@@ -128,13 +159,14 @@ on_head(void *ctx, const struct h1 *head)
 	bool is_head = slice_eq_str(http_exchange_request(d->x)->method, "HEAD");
 	uint64_t length = head->has_body && !head->has_length ? HTTP_NO_LENGTH : head->length;
 	bool is_upgraded = head->status == 101 && d->wants_upgrade;
-	size_t n = 0;
+	size_t n;
 
+	n = fields_down(head, fields);
 	for (size_t i = 0; i < head->field_count; i++) {
 		struct slice name = head->fields[i].name;
 
 		/* A 304 tells the length of what it does not send. */
-		if (proxy_field_goes_down(head, name) || (head->status == 304 && slice_ieq_str(name, "content-length")) ||
+		if ((head->status == 304 && slice_ieq_str(name, "content-length")) ||
 		    (is_upgraded && (slice_ieq_str(name, "upgrade") || slice_ieq_str(name, "connection"))))
 			fields[n++] = head->fields[i];
 	}
@@ -174,17 +206,30 @@ on_data(void *ctx, const void *p, size_t n)
 }
 
 static void
+keep_trailers(struct proxy_direct *d, const struct h1 *head)
+{
+	for (size_t i = 0; i < head->trailer_count; i++) {
+		const struct h1_field *t = &head->trailers[i];
+		void *name = arena_copy(&d->arena, t->name.p, t->name.n), *value = arena_copy(&d->arena, t->value.p, t->value.n);
+
+		d->trailers[d->trailer_count++] = (struct h1_field){slice_make(name, t->name.n), slice_make(value, t->value.n)};
+	}
+}
+
+static void
 on_end(void *ctx, const struct h1 *head)
 {
 	struct proxy_direct *d = ctx;
 	struct http_exchange *x = d->x;
 
-	(void)head;
 	d->call = NULL;
-	if (d->down.len > 0)
-		return;         /* on_writable ends it */
+	if (d->down.len > 0) {
+		/* on_writable ends it. */
+		keep_trailers(d, head);
+		return;
+	}
 	direct_free(d);
-	http_exchange_end(x);
+	http_exchange_end_with(x, head->trailers, head->trailer_count);
 }
 
 static void
@@ -231,7 +276,7 @@ void
 proxy_direct(const struct proxy_request *r)
 {
 	static const struct http_events call_events = {
-		.on_head = on_head, .on_data = on_data, .on_end = on_end, .on_error = on_error, .on_writable = on_upstream_writable,
+		.on_head = on_head, .on_interim = on_interim, .on_data = on_data, .on_end = on_end, .on_error = on_error, .on_writable = on_upstream_writable,
 	};
 	static const struct http_exchange_events client_events = {
 		.on_body = on_body, .on_body_end = on_body_end, .on_writable = on_writable, .on_gone = on_gone,
@@ -252,6 +297,7 @@ proxy_direct(const struct proxy_request *r)
 	/* A method that is known to have a body says so even when it is empty. */
 	if (!q.has_body && r->head->has_length)
 		q.has_body = true;
+	arena_init(&d->arena, 0);
 	d->side = side;
 	d->x = r->x;
 	d->wants_upgrade = is_upgrade;

@@ -156,6 +156,8 @@ void h1_write_head_end(struct buf *out);
 #define H1_CHUNK_HEAD_MAX 19
 size_t h1_chunk_head(char out[H1_CHUNK_HEAD_MAX + 1], uint64_t n);
 #define H1_LAST_CHUNK "0\r\n\r\n"
+/* The same with trailers; those that are not fit for HTTP are left out. */
+void h1_write_last_chunk(struct buf *out, const struct h1_field *trailers, size_t count);
 
 /* "Not Found"; "Unknown" for a code that has no phrase. */
 const char *h1_reason(int status);

@@ -213,3 +213,18 @@ h1_parse_date(struct slice s, int64_t *unix_s)
 	*unix_s = days_from_date(y, m, d) * 86400 + hh * 3600 + mm * 60 + ss;
 	return 0;
 }
+
+void
+h1_write_last_chunk(struct buf *out, const struct h1_field *trailers, size_t count)
+{
+	buf_append_str(out, "0\r\n");
+	for (size_t i = 0; i < count; i++) {
+		if (!h1_is_token(trailers[i].name) || !h1_is_value(trailers[i].value))
+			continue;
+		buf_append_slice(out, trailers[i].name);
+		buf_append_str(out, ": ");
+		buf_append_slice(out, trailers[i].value);
+		buf_append_str(out, "\r\n");
+	}
+	buf_append_str(out, "\r\n");
+}

@@ -33,8 +33,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             while size := int(self.rfile.readline().split(b";")[0], 16):
                 body += self.rfile.read(size)
                 self.rfile.readline()
-            while self.rfile.readline() not in (b"\r\n", b""):
-                pass
+            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                self.server.trailers.append(line)
             return body
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
@@ -88,6 +88,7 @@ class ScriptedOrigin(http.server.ThreadingHTTPServer):
             **(paths or {}),
         }
         self.log = []
+        self.trailers = []
         self.lock = threading.Lock()
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

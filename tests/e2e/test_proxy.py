@@ -92,6 +92,8 @@ def test_methods_and_bodies_pass_unchanged(build):
     paths = {"/up": lambda h: h.reply(201, h.command.encode()),
              "/chunks": lambda h: (h.reply(200, b"", ("Transfer-Encoding", "chunked")),
                                    h.wfile.write(b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")),
+             "/early": lambda h: h.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                               b"2\r\nab\r\n0\r\nX-Sum: 1\r\n\r\n"),
              "/old": lambda h: (setattr(h, "close_connection", True), h.wfile.write(b"HTTP/1.0 200 OK\r\n\r\nold"))}
     with world(build, paths=paths) as (peer, o, port):
         c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
@@ -108,6 +110,12 @@ def test_methods_and_bodies_pass_unchanged(build):
         c.close()
         got, _ = raw(port, f"PUT {o.url('/up')} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc".encode())
         assert got.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201"), got
+        close = "Host: x\r\nConnection: close\r\n"
+        got, _ = raw(port, f"GET {o.url('/early')} HTTP/1.1\r\n{close}\r\n".encode())
+        assert got.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n"), got
+        assert got.endswith(b"2\r\nab\r\n0\r\nX-Sum: 1\r\n\r\n"), got
+        got, _ = raw(port, f"POST {o.url('/up')} HTTP/1.1\r\n{close}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-T: 2\r\n\r\n".encode())
+        same(("trailers up", (o.seen()[-1][3], o.trailers), (b"a", [b"X-T: 2\r\n"])))
         got, _ = raw(port, f"GET {o.url('/direct/x')} HTTP/1.0\r\n\r\n".encode())
         assert got.startswith(b"HTTP/1.0 200 OK\r\n") and got.endswith(b"\r\n\r\nhello"), got
 
