@@ -84,8 +84,6 @@ enum http_failure {
 struct http_events {
 	/* head is valid until the next callback. head->is_tunnel: see http_call_take_conn. */
 	void (*on_head)(void *ctx, const struct h1 *head);
-	/* A 1xx but 100 and 101, before the head. Optional. */
-	void (*on_interim)(void *ctx, const struct h1 *head);
 	/* Straight from the receive buffer. */
 	void (*on_data)(void *ctx, const void *p, size_t n);
 	/* Trailers are in head. */
@@ -94,6 +92,8 @@ struct http_events {
 	void (*on_error)(void *ctx, enum http_failure f, const struct err *e);
 	/* The request body is wanted (more of it). Only with has_body. */
 	void (*on_writable)(void *ctx);
+	/* A 1xx but 100 and 101, before the head. Optional. */
+	void (*on_interim)(void *ctx, const struct h1 *head);
 };
 
 /* Never NULL, no callback before it returns. r and all it points to are copied or referenced. */
