@@ -175,9 +175,12 @@ decide_content(struct piece_server *s, struct piece_request *r)
 		decide_error(s, r, VORTEX_INTERNAL, "content cannot be opened");
 		return;
 	}
+	/* A file that its user edited may have been given up with all its pieces. */
+	if (store_task_content_changed(t, r->file) && store_piece_get(t, r->wanted.number, &p) < 0) {
+		decide_not_found(s, r);
+		return;
+	}
 	request_forget(s, r);
-	if (store_task_content_changed(t, r->file))
-		store_piece_get(t, r->wanted.number, &p);
 	c.offset = r->offset = p.offset;
 	c.length = r->length = p.length;
 	r->needs_check = p.needs_check && p.has_crc;

@@ -314,6 +314,9 @@ see_top(void *arg, int fd, const char *name)
 	for (size_t i = 0; i < COUNT_OF(known); i++)
 		if (strcmp(name, known[i]) == 0)
 			return 0;
+	/* What other parts of the daemon keep here. */
+	if (strncmp(name, "scheduler-", 10) == 0 || strncmp(name, "proxy-", 6) == 0)
+		return 0;
 	found(c, strncmp(name, "trash-", 6) == 0 ? STORE_FOUND_RUBBISH : STORE_FOUND_FOREIGN, "%s: %s", name,
 		strncmp(name, "trash-", 6) == 0 ? "of an earlier run" : "not the store's");
 	return 0;

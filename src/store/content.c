@@ -307,35 +307,62 @@ store_content_is_shared(struct store_task *t)
 	return t->is_linked || (store_content_open(t, NULL) && t->store->sys->fstat(t->file->fd, &st) == 0 && st.st_nlink > 1);
 }
 
+void
+store_content_cut(struct store_task *t)
+{
+	struct store *s = t->store;
+	struct stat st;
+	struct err e = {0};
+
+	if (t->content_length == STORE_LENGTH_UNKNOWN || !store_content_open(t, NULL) || s->sys->fstat(t->file->fd, &st) < 0 ||
+	    (uint64_t)st.st_size <= t->content_length)
+		return;
+	log_warn("content is longer than it should be task=%s path=%s size=%" PRIu64, t->id, t->file->path, (uint64_t)st.st_size);
+	/* A user's file is theirs; ours is cut to what it should be. */
+	if (!store_content_is_shared(t) && s->sys->ftruncate(t->file->fd, (off_t)t->content_length) == 0)
+		return;
+	if (store_task_reset(t, &e) < 0)
+		log_warn("content not replaced task=%s error=\"%s\"", t->id, e.text);
+}
+
 bool
 store_task_content_changed(struct store_task *t, const struct store_file *f)
 {
 	struct store_identity id;
 
-	if (t->is_deleted || t->finished_at == 0 || !t->has_identity || store_load(t, NULL) < 0)
+	if (t->is_deleted || t->finished_at == 0 || store_load(t, NULL) < 0)
 		return false;
+	/* A record from before the end of its download: whatever the file is now is what its pieces are checked in. */
+	if (!t->has_identity) {
+		store_content_cut(t);
+		store_content_remember(t);
+		return t->finished_at == 0;
+	}
 	if (store_file_identity(f, &id, NULL) == 0 && id.ino == t->id_ino && id.size == t->id_size && id.mtime_ns == t->id_mtime_ns)
 		return false;
 	log_warn("content was changed by another program, checking its pieces task=%s path=%s", t->id, f->path);
+	store_content_cut(t);
+	if (t->finished_at == 0)
+		return true;
 	store_distrust(t);
 	store_content_remember(t);
 	return true;
 }
 
+bool
+store_content_is_lost(const struct err *e)
+{
+	return e->sys == ENOENT || e->sys == EACCES || e->sys == EPERM || e->sys == ELOOP;
+}
+
 void
 store_task_content_missing(struct store_task *t)
 {
-	struct store *s = t->store;
-	char name[STORE_NAME_MAX];
-	struct stat st;
 	struct err e = {0};
 
-	if (t->is_deleted || !t->on_disk || t->file)
+	if (t->is_deleted || !t->on_disk || store_content_open(t, &e) || !store_content_is_lost(&e))
 		return;
-	store_name(name, t->kind, t->id, "");
-	if (s->sys->fstatat(s->content_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
-		return;
-	log_error("content file is missing, pieces dropped task=%s path=%s/content/%s", t->id, s->dir, name);
+	log_error("content is missing or not ours, pieces dropped task=%s error=\"%s\"", t->id, e.text);
 	if (store_task_reset(t, &e) < 0)
 		log_warn("content not replaced task=%s error=\"%s\"", t->id, e.text);
 }

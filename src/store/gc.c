@@ -76,6 +76,16 @@ store_gc_is_wanted(const struct store *s)
 }
 
 int
+store_say_inodes(struct store *s, struct err *e)
+{
+	struct statvfs fs;
+
+	if (e && e->sys == ENOSPC && s->sys->fstatvfs(s->content_fd, &fs) == 0 && fs.f_files > 0 && fs.f_favail == 0)
+		err_wrap(e, "no space left on device: no inodes left for files and directories");
+	return -1;
+}
+
+int
 store_check_budget(struct store_task *t, uint64_t more, struct err *e)
 {
 	struct store *s = t->store;

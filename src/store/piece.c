@@ -338,7 +338,7 @@ store_piece_finish(struct store_task *t, const struct store_piece *piece, struct
 	r.created_at = piece->created_at;
 	r.finished_at = piece->finished_at;
 	if (store_journal_append(t, &r, e) < 0)
-		return -1;
+		return store_say_inodes(t->store, e);
 	entry.created_at = piece->created_at;
 	entry.finished_at = piece->finished_at;
 	entry.cost_ns = piece->cost_ns;

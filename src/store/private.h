@@ -142,6 +142,10 @@ int store_content_create(struct store_task *t, struct err *e);
 int store_ready_shard(struct store_task *t, struct err *e);
 void store_content_look(struct store_task *t);          /* blocks */
 bool store_content_is_shared(struct store_task *t);     /* it has another name, a user's */
+/* Why it could not be opened will not pass by itself: it is not there, or somebody else's. */
+bool store_content_is_lost(const struct err *e);
+/* A content file longer than its content is cut, or given up where a user has it, too: as a link it would deliver the rest. */
+void store_content_cut(struct store_task *t);
 void store_content_remember(struct store_task *t);      /* identity */
 /* Record, journal and content out of their names; the content's bytes go by a job. */
 int store_content_discard(struct store_task *t, struct err *e);
@@ -180,6 +184,8 @@ void store_pump(struct store *s);
 /* ---- space (gc.c) ---- */
 /* For content of unknown length, whose pieces are admitted one by one. */
 int store_check_budget(struct store_task *t, uint64_t more, struct err *e);
+/* Where files rather than bytes ran out, the error says so. -1. */
+int store_say_inodes(struct store *s, struct err *e);
 /* Evicts for what was demanded, for no longer than a caller may be kept waiting. */
 void store_evict_now(struct store *s);
 

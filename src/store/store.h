@@ -205,8 +205,8 @@ void store_task_linked(struct store_task *t, const struct store_file *f);
 /* Cheap (one fstat). True: the file is not what was verified (size, mtime or inode); all its pieces now need a check. Always false
  * for a task that is being written. */
 bool store_task_content_changed(struct store_task *t, const struct store_file *f);
-/* The content could not be opened because it is not there (NOT_FOUND): logs it and drops every piece, so that they are fetched anew.
- * Anything else, or a task that has none: nothing. */
+/* The content could not be opened: where it is not there, or is another user's, this logs it and drops every piece, so that they are
+ * fetched anew into a file of ours. Anything else, or a task that has none: nothing. */
 void store_task_content_missing(struct store_task *t);
 
 /* ---- pieces ---- */

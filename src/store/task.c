@@ -313,9 +313,11 @@ admit(struct store_task *t, uint64_t content_length, struct err *e)
 		return -1;
 	if (u.available + t->reserved >= rest)
 		return 0;
-	store_gc_demand(t->store, rest - u.available);
+	/* What can never fit drives nothing out. */
+	if (content_length <= u.total)
+		store_gc_demand(t->store, rest - u.available);
 	/* Its own budget is known to be free at once; the file system's space only when the files are gone. */
-	if (t->store->o.capacity > 0) {
+	if (t->store->o.capacity > 0 && content_length <= u.total) {
 		t->uses++;
 		store_evict_now(t->store);
 		t->uses--;
@@ -358,7 +360,7 @@ store_task_start(struct store_task *t, const struct store_start *start, int64_t 
 	had_pieces = t->pieces_finished > 0;
 	/* A record may also be left over from a start that failed half-way. */
 	if ((t->piece_length > 0 && !is_same_content(t, start)) ||
-	    (t->on_disk && !store_content_open(t, &open_error) && open_error.code == ERR_NOT_FOUND)) {
+	    (t->on_disk && !store_content_open(t, &open_error) && store_content_is_lost(&open_error))) {
 		if (start_over(t, e) < 0)
 			return err_wrap(e, "start task %s again", t->id);
 		if (was_reset)
@@ -396,6 +398,7 @@ store_task_start(struct store_task *t, const struct store_start *start, int64_t 
 	store_task_place(t);
 	return 0;
 fail:
+	store_say_inodes(t->store, e);
 	if (!t->on_disk) {
 		t->piece_length = 0;
 		t->content_length = STORE_LENGTH_UNKNOWN;

@@ -1,0 +1,410 @@
+"""A peer's storage directory that fills up to the last byte or inode, or is damaged: what is wrong is never served, is said, and is fetched
+again; other downloads go on; nothing needs a restart."""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from cluster import Cluster, Origin, finish, make_file, run_tests, sha256, wait_for
+
+MIB = 1 << 20
+
+
+def content_files(peer, kind="tasks"):
+    return [p for p in glob.glob(f"{peer.store}/content/{kind}/*/*") if os.path.isfile(p)]
+
+
+def usage(path):
+    """Bytes that du counts in the files below."""
+    seen, total = set(), 0
+    for root, _, names in os.walk(path):
+        for name in names:
+            st = os.lstat(os.path.join(root, name))
+            if st.st_ino not in seen:
+                seen.add(st.st_ino)
+                total += st.st_blocks * 512
+    return total
+
+
+def store_check(build, directory):
+    p = subprocess.run([f"{build}/dfctl", "store", "check", directory], capture_output=True, text=True, timeout=30)
+    return p.returncode, p.stdout + p.stderr
+
+
+class SmallDisk:
+    """A tmpfs of its own; None where this user may not mount."""
+
+    def __init__(self, options):
+        self.dir = tempfile.mkdtemp(prefix="dragonfly-disk-")
+        self.mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.dir], capture_output=True).returncode == 0
+
+    def __enter__(self):
+        return self if self.mounted else None
+
+    def __exit__(self, *exc):
+        if self.mounted:
+            for _ in range(50):
+                if subprocess.run(["umount", self.dir], capture_output=True).returncode == 0:
+                    break
+                time.sleep(0.1)
+        os.rmdir(self.dir)
+
+
+def full_disk(build, options, fill, words):
+    """Ten downloads at once into a small file system that `fill` leaves too little of."""
+    with SmallDisk(options) as disk:
+        if disk is None:
+            print("skipped: mounting a tmpfs needs root")
+            return
+        with tempfile.TemporaryDirectory() as www:
+            sums = {f"f{i}": make_file(f"{www}/f{i}", 3 * MIB) for i in range(10)}
+            sums["small"] = make_file(f"{www}/small", 1000)
+            origin = Origin(build, www)
+            try:
+                with Cluster(build, peers=2, start=False) as c:
+                    small, other = c.peers
+                    small.store = f"{disk.dir}/store"
+                    small.config["storage"]["dir"] = small.store
+                    small.config["storage"]["keep"] = True
+                    c.start()
+                    ballast = fill(disk.dir)
+                    runs = {n: small.dfget_start(origin.url("/" + n), c.path("out-" + n)) for n in sums if n != "small"}
+                    beside = other.dfget_start(origin.url("/small"), c.path("beside"))
+                    failed, passed = {}, 0
+                    for name, p in runs.items():
+                        rc, err = finish(p, 60, name)
+                        if rc == 0:
+                            passed += 1
+                            assert sha256(c.path("out-" + name)) == sums[name], name
+                        else:
+                            failed[name] = err
+                            assert not os.path.exists(c.path("out-" + name)), name
+                    assert failed, "the disk was not full"
+                    for err in failed.values():
+                        assert any(w in err for w in words), err
+                    assert finish(beside, 60, "beside")[0] == 0
+                    # What others have is not hurt, and this peer lives.
+                    assert small.process.poll() is None
+                    for name in failed:
+                        rc, err = other.dfget(origin.url("/" + name), c.path("other-" + name))
+                        assert rc == 0 and sha256(c.path("other-" + name)) == sums[name], err
+                    # Space is back: all works, and nobody was started again.
+                    for path in ballast:
+                        os.unlink(path)
+                    subprocess.run(["mount", "-o", "remount,size=80m,nr_inodes=4000", disk.dir], check=True)
+                    for name in failed:
+                        rc, err = small.dfget(origin.url("/" + name), c.path("again-" + name))
+                        assert rc == 0 and sha256(c.path("again-" + name)) == sums[name], err
+                    small.stop()
+                    rc, text = store_check(build, small.store)
+                    assert rc == 0, text
+                    print(f"{passed} fitted, {len(failed)} were refused, such as: {next(iter(failed.values())).strip()[:300]!r}")
+            finally:
+                origin.stop()
+
+
+def test_last_byte(build):
+    def fill(path):
+        # Some of the ten fit, the last byte is taken.
+        with open(f"{path}/ballast", "wb") as f:
+            f.write(b"x" * (8 * MIB + 1))
+        return [f"{path}/ballast"]
+    full_disk(build, "size=20m", fill, ["no space left on device"])
+
+
+def test_last_inode(build):
+    def fill(path):
+        names = []
+        try:
+            for i in range(10000):
+                name = f"{path}/inode{i}"
+                open(name, "w").close()
+                names.append(name)
+        except OSError:
+            pass
+        # Room for a few directories and files: some of ten tasks get on.
+        keep, free = names[:-12], names[-12:]
+        for name in free:
+            os.unlink(name)
+        return keep
+    full_disk(build, "size=80m,nr_inodes=200", fill, ["no inodes left"])
+
+
+def test_budget(build):
+    """x.storage.capacity is never exceeded; the longest unused goes for a new task; what can never fit is refused with both numbers."""
+    with tempfile.TemporaryDirectory() as www:
+        sums = {f"f{i}": make_file(f"{www}/f{i}", 3 * MIB) for i in range(6)}
+        make_file(f"{www}/large", 20 * MIB)
+        origin = Origin(build, www)
+        try:
+            with Cluster(build, peers=1, seed=False, config={"x": {"storage": {"capacity": "10MiB"}}}) as c:
+                peer = c.peers[0]
+                for name in sums:
+                    rc, err = peer.dfget(origin.url("/" + name), c.path(name))
+                    assert rc == 0 and sha256(c.path(name)) == sums[name], err
+                    os.unlink(c.path(name))
+                    assert usage(f"{peer.store}/content") <= 10 * MIB
+                rc, err = peer.dfget(origin.url("/large"), c.path("large"))
+                assert rc != 0 and "content_length=20971520, available=" in err, err
+                # The first ones went.
+                origin.reset()
+                rc, err = peer.dfget(origin.url("/f5"), c.path("f5"))
+                assert rc == 0 and origin.bytes() == 0, err
+        finally:
+            origin.stop()
+
+
+# ---- ten kinds of damage ----
+
+def flip(path, at, leaves_trace=False):
+    """One bit, without a trace in the file's times, as a bad disk does it, or with one, as a program."""
+    st = os.stat(path)
+    os.chmod(path, 0o644)
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 0x10]))
+    if not leaves_trace:
+        os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+
+def truncate(files, peer):
+    os.truncate(files[0], os.path.getsize(files[0]) // 2)
+
+
+def extend(files, peer):
+    with open(files[0], "ab") as f:
+        f.write(b"more than there should be")
+
+
+def flip_body(files, peer):
+    # In one run, a piece is read against its checksum once; after that the file's times and size tell.
+    flip(files[0], os.path.getsize(files[0]) // 2, leaves_trace=peer.process is not None)
+
+
+def flip_header(files, peer):
+    name = files[0].replace("/content/", "/meta/") + ".m"
+    flip(name, 20)
+
+
+def flip_journal(files, peer):
+    flip(files[0].replace("/content/", "/meta/") + ".p", 17)
+
+
+def swap(files, peer):
+    os.rename(files[0], files[0] + "-")
+    os.rename(files[1], files[0])
+    os.rename(files[0] + "-", files[1])
+
+
+def delete_file(files, peer):
+    os.unlink(files[0])
+
+
+def delete_content(files, peer):
+    shutil.rmtree(f"{peer.store}/content")
+
+
+def delete_all(files, peer):
+    shutil.rmtree(peer.store)
+
+
+def old_record(files, peer):
+    # A record of a version that is none: damaged.
+    name = files[0].replace("/content/", "/meta/") + ".m"
+    with open(name, "r+b") as f:
+        f.seek(4)
+        f.write(b"\x00\x00")
+
+
+def newer_record(files, peer):
+    import struct
+    name = files[0].replace("/content/", "/meta/") + ".m"
+    with open(name, "rb") as f:
+        body = bytearray(f.read())
+    body[4:6] = b"\x00\x02"
+    table = []
+    for i in range(256):
+        v = i
+        for _ in range(8):
+            v = v >> 1 ^ (0x82F63B78 if v & 1 else 0)
+        table.append(v)
+    crc = 0xFFFFFFFF
+    for b in body[:-4]:
+        crc = table[(crc ^ b) & 255] ^ crc >> 8
+    body[-4:] = struct.pack(">I", crc ^ 0xFFFFFFFF)
+    with open(name, "wb") as f:
+        f.write(body)
+
+
+# What, and whether a word in the log (WARN, ERROR) or of dfctl store check tells of it.
+DAMAGES = [truncate, extend, flip_body, flip_header, flip_journal, swap, delete_file, delete_content, delete_all, old_record, newer_record]
+QUIET = {"delete_all"}                              # nothing is left that could be missed
+UNSEEN = (swap, delete_file, delete_content, delete_all)    # open files keep their bytes
+
+
+def test_damage(build):
+    """Each kind to a stopped peer, and those that one can do while it runs: a child and a caller get right bytes."""
+    with tempfile.TemporaryDirectory() as www:
+        size = 5 * MIB + 12345
+        sums = {n: make_file(f"{www}/{n}", size) for n in ("a", "b")}
+        origin = Origin(build, www)
+        try:
+            with Cluster(build, peers=2, seed=False, start=False) as c:
+                peer, child = c.peers
+                peer.config["storage"]["keep"] = True
+                child.config["storage"]["keep"] = False
+                c.start()
+                for damage in DAMAGES:
+                    for running in (False, True):
+                        if running and damage in (flip_header, flip_journal, old_record, newer_record):
+                            continue        # read at a start only
+                        one_damage(build, c, peer, child, origin, sums, damage, running)
+        finally:
+            origin.stop()
+
+
+def one_damage(build, c, peer, child, origin, sums, damage, running):
+    what = f"{damage.__name__}, {'running' if running else 'stopped'}"
+    for name, want in sums.items():
+        rc, err = peer.dfget(origin.url("/" + name), c.path(name), "--overwrite")
+        assert rc == 0 and sha256(c.path(name)) == want, f"before {what}: {err}"
+        os.unlink(c.path(name))
+    files = content_files(peer)
+    assert len(files) == 2, f"before {what}: {files}"
+    mark = len(peer.log())
+    if not running:
+        peer.stop(signal.SIGKILL)
+    damage(files, peer)
+    if not running:
+        if damage is not delete_all and damage is not extend:
+            rc, text = store_check(build, peer.store)
+            assert ("damaged" in text or "foreign" in text or "missing" in text) and rc in (0, 1), f"{what}: {text}"
+        peer.start()
+    # The child first: it may take pieces from the peer whose store is damaged.
+    for name, want in sums.items():
+        rc, err = child.dfget(origin.url("/" + name), c.path("child-" + name))
+        assert rc == 0 and sha256(c.path("child-" + name)) == want, f"{what}, child: {err}"
+        os.unlink(c.path("child-" + name))
+    for name, want in sums.items():
+        rc, err = peer.dfget(origin.url("/" + name), c.path(name))
+        assert rc == 0 and sha256(c.path(name)) == want, f"{what}: {err}"
+        os.unlink(c.path(name))
+    said = [line for line in peer.log()[mark:].splitlines() if " WARN " in line or " ERROR " in line]
+    assert said or damage.__name__ in QUIET or (running and damage in UNSEEN), f"{what}: nothing was said"
+    # Afterwards, and after another start, all is as it was.
+    peer.stop()
+    if not running:
+        rc, text = store_check(build, peer.store)
+        assert rc == 0, f"after {what}: {text}"
+    shutil.rmtree(peer.store)
+    peer.start()
+    child.stop(signal.SIGKILL)
+    child.start()
+
+
+def give(path, user):
+    for root, _, names in os.walk(path):
+        for name in [root] + [os.path.join(root, n) for n in names]:
+            os.chown(name, user, user, follow_symlinks=False)
+
+
+def test_wrong_owner(build):
+    """Files of another user under a daemon that is not root: said, and fetched again into its own."""
+    if os.geteuid() != 0:
+        print("skipped: giving files away needs root")
+        return
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as www:
+        sums = {n: make_file(f"{www}/{n}", 2 * MIB) for n in ("a", "b")}
+        origin = Origin(build, www)
+        try:
+            with Cluster(build, peers=1, seed=False, config={"storage": {"keep": True}}) as c:
+                peer = c.peers[0]
+                for name in sums:
+                    rc, err = peer.dfget(origin.url("/" + name), c.path(name))
+                    assert rc == 0, err
+                    os.unlink(c.path(name))
+                peer.stop()
+                os.chmod(c.dir, 0o755)
+                give(peer.home, nobody)
+                first, second = content_files(peer)
+                os.chown(first, 0, 0)
+                os.chmod(first, 0o600)
+                record = second.replace("/content/", "/meta/") + ".m"
+                os.chown(record, 0, 0)
+                os.chmod(record, 0o600)
+                with open(peer.log_path, "a") as log:
+                    peer.process = subprocess.Popen(
+                        [f"{build}/dfdaemon", "--config", f"{peer.home}/dfdaemon.yaml", "--dynconfig", f"{peer.home}/dynconfig.yaml",
+                         "--console"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=nobody, group=nobody, extra_groups=[])
+                peer.wait_ready()
+                for name, want in sums.items():
+                    rc, err = peer.dfget(origin.url("/" + name), c.path(name), "--transfer-from-dfdaemon")
+                    assert rc == 0 and sha256(c.path(name)) == want, f"{name}: {err}\n{peer.log()[-1000:]}"
+                assert "task record not read, left alone" in peer.log()
+                assert "content is missing or not ours" in peer.log() or "content file is missing" in peer.log(), peer.log()[-2000:]
+        finally:
+            origin.stop()
+
+
+def test_linked_output_edited_by_its_user(build):
+    with tempfile.TemporaryDirectory() as www:
+        want = make_file(f"{www}/a", 6 * MIB)
+        origin = Origin(build, www)
+        try:
+            with Cluster(build, peers=2, seed=False) as c:
+                peer, child = c.peers
+                rc, err = peer.dfget(origin.url("/a"), c.path("mine"))
+                assert rc == 0 and os.path.samefile(c.path("mine"), content_files(peer)[0]), err
+                os.chmod(c.path("mine"), 0o644)
+                with open(c.path("mine"), "r+b") as f:
+                    f.seek(MIB)
+                    f.write(b"edited by its user")
+                edited = sha256(c.path("mine"))
+                rc, err = child.dfget(origin.url("/a"), c.path("child"))
+                assert rc == 0 and sha256(c.path("child")) == want, err
+                rc, err = peer.dfget(origin.url("/a"), c.path("second"))
+                assert rc == 0 and sha256(c.path("second")) == want, err
+                assert sha256(c.path("mine")) == edited
+        finally:
+            origin.stop()
+
+
+def test_killed_again_and_again(build):
+    """kill -9 under downloads: what was delivered is right, and the store whole after each start."""
+    with tempfile.TemporaryDirectory() as www:
+        sums = {f"f{i}": make_file(f"{www}/f{i}", 9 * MIB) for i in range(6)}
+        origin = Origin(build, www, rate=40 * MIB)
+        try:
+            with Cluster(build, peers=1, seed=False, config={"storage": {"keep": True}}) as c:
+                peer = c.peers[0]
+                for kill in range(6):
+                    runs = {n: peer.dfget_start(origin.url("/" + n), c.path(f"out-{kill}-{n}")) for n in sums}
+                    time.sleep(0.05 + 0.07 * kill)
+                    peer.kill()
+                    for name, p in runs.items():
+                        rc, _ = finish(p, 30, name)
+                        out = c.path(f"out-{kill}-{name}")
+                        assert not os.path.exists(out) or sha256(out) == sums[name], f"kill {kill}: {name}"
+                        assert rc != 0 or os.path.exists(out)
+                    begin = time.monotonic()
+                    peer.start()
+                    assert time.monotonic() - begin < 1.5
+                for name, want in sums.items():
+                    rc, err = peer.dfget(origin.url("/" + name), c.path(name))
+                    assert rc == 0 and sha256(c.path(name)) == want, err
+                peer.stop()
+                rc, text = store_check(build, peer.store)
+                assert rc == 0 and " 0 rubbish, 0 foreign" in text, text
+        finally:
+            origin.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(globals(), sys.argv))
