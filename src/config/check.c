@@ -71,6 +71,9 @@ check_tls(struct check *k, const char *path, const struct config_tls *tls)
 
 /* ---- listeners ---- */
 
+#define ANNOUNCED_PORT_MIN 1024
+#define ANNOUNCED_PORT_MAX 65534
+
 struct listener {
 	const char *path;               /* of its port */
 	const char *ip;
@@ -98,6 +101,9 @@ check_listeners(struct check *k, bool allow_ephemeral_ports)
 		{"x.scheduler.port", c->upload.server.ip, c->x.scheduler.port, c->x.scheduler.enable},
 	};
 
+	/* A scheduler does not take an announcement with another one (spec: daemon.md 3.3). */
+	if (c->upload.server.port != 0 && (c->upload.server.port < ANNOUNCED_PORT_MIN || c->upload.server.port > ANNOUNCED_PORT_MAX))
+		bad(k, "upload.server.port", "must be between 1024 and 65534");
 	for (size_t i = 0; i < COUNT_OF(all); i++) {
 		if (!all[i].is_on)
 			continue;

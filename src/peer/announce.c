@@ -88,7 +88,9 @@ announce_source_started(struct announce *a)
 void
 announce_piece(struct announce *a, const struct store_piece *p, bool from_source)
 {
-	struct google_duration cost = {.seconds = (int64_t)(p->cost_ns / 1000000000), .nanos = (int32_t)(p->cost_ns % 1000000000)};
+	/* Never 0: that counts as missing. */
+	uint64_t ns = p->cost_ns > 0 ? (uint64_t)p->cost_ns : 1;
+	struct google_duration cost = {.seconds = (int64_t)(ns / 1000000000), .nanos = (int32_t)(ns % 1000000000)};
 	struct google_timestamp created = {.seconds = p->created_at / 1000000000, .nanos = (int32_t)(p->created_at % 1000000000)};
 	char digest[32];
 	struct common_piece piece = {

@@ -89,15 +89,19 @@ class Scheduler:
         self.scripts = {}
         self.conversations = collections.defaultdict(list)
         self.hosts = []
+        self.left, self.deleted = [], []
         self.lock = threading.Lock()
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(64), options=g.UNLIMITED)
         self.server.add_generic_rpc_handlers((
             api.handler("scheduler.v2.Scheduler", {"AnnouncePeer": self.announce_peer, "AnnounceHost": self.announce_host,
-                                                   "DeleteHost": lambda m, c: api.google.Empty(), "DeleteTask": lambda m, c: api.google.Empty()}),
+                                                   "DeleteHost": self.heard(self.left), "DeleteTask": self.heard(self.deleted)}),
             api.handler("grpc.health.v1.Health", {"Check": lambda m, c: api.health.HealthCheckResponse(status=1)})))
         if self.server.add_insecure_port("127.0.0.1:%d" % port) == 0:
             raise AssertionError("port %d is taken" % port)
         self.server.start()
+
+    def heard(self, messages):
+        return lambda m, context: messages.append(m) or api.google.Empty()
 
     def announce_host(self, m, context):
         with self.lock:

@@ -308,6 +308,35 @@ def test_scheduler_that_answers_is_asked_again_and_a_lost_one_gives_way(build):
             origin.stop()
 
 
+def test_schedulers_hear_again_of_the_host_and_of_what_goes(build):
+    """Announced again after the interval; the scheduler of a task hears that it was collected, all that the host stops."""
+    import test_grpc_scripted as scripted
+    origin = Origin(build)
+    quick = {"scheduler": {"announceInterval": "300ms"}, "gc": {"interval": "300ms", "policy": {"taskTTL": "1s"}}}
+    with Managed(build, 0, ["peer"], quick) as c:
+        [peer] = c.members
+        schedulers = {port: scripted.Scheduler(port) for port in free_ports(2)}
+        m = Manager(c.manager_ports[0], [(f"s{i}", i, 1, port) for i, port in enumerate(schedulers)])
+        try:
+            peer.start()
+            url, digest = content(origin, 650)
+            wait_for(lambda: all(len(s.hosts) >= 3 for s in schedulers.values()), JOIN_S, "it is announced again and again")
+            for s in schedulers.values():
+                s.scripts[url] = [scripted.give(scripted.need_source())]
+            get(c, peer, url, digest, "a")
+            [(asked, talk)] = [(s, s.conversations[url][0]) for s in schedulers.values() if s.conversations[url]]
+            wait_for(lambda: asked.deleted, JOIN_S, "the scheduler hears that the task is gone")
+            assert [(r.host_id, r.task_id) for r in asked.deleted] == [("127.0.0.1-peer", talk.log[0].task_id)]
+            assert peer.stop() == 0
+            assert [[r.host_id for r in s.left] for s in schedulers.values()] == [["127.0.0.1-peer"]] * 2
+            assert sum(len(s.deleted) for s in schedulers.values()) == 1
+        finally:
+            m.stop()
+            for s in schedulers.values():
+                s.server.stop(0)
+            origin.stop()
+
+
 def test_managers_take_turns(build):
     with Managed(build, 1, ["peer"], managers=2) as c:
         [peer] = c.members

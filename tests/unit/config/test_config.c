@@ -253,6 +253,8 @@ wrong_types_are_refused_with_place_and_reason(void **state)
 	refuses("upload: {server: {port: 1e3}}", "found number 1e3");
 	refuses("upload: {server: {port: 4_000}}", "found string \"4_000\"");
 	refuses("upload: {server: {port: -1}}", "found -1");
+	refuses("upload: {server: {port: 1023}}", "upload.server.port: must be between 1024 and 65534");
+	refuses("upload: {server: {port: 65535}}", "upload.server.port: must be between 1024 and 65534");
 	refuses("upload: {server: {port: 0}}", "must be between 1 and 65535");
 	refuses("upload: {server: {port: [1]}}", "found a sequence");
 	refuses("host: {schedulerClusterID: 18446744073709551616}", "expected integer 0..18446744073709551615");
