@@ -234,6 +234,10 @@ struct config_x {
 		struct config_strings peers;            /* "host:port" of other embedded schedulers */
 		enum config_ring ring;
 		bool mesh;                              /* two peers may be each other's parents */
+		struct {
+			bool allow_loopback;            /* registries on this host */
+			bool blob_digest_task_id;       /* layers have their digest as task id */
+		} preheat;
 	} scheduler;
 	struct {
 		struct config_strings addrs;            /* further managers, as manager.addr */

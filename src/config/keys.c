@@ -510,12 +510,19 @@ apply_peers(struct schema_walk *w, const struct schema_key *key, const struct ya
 	return 0;
 }
 
+static const struct schema_key x_preheat_keys[] = {
+	KEY("allowLoopback", BOOL, x.scheduler.preheat.allow_loopback, NULL),
+	KEY("blobDigestTaskID", BOOL, x.scheduler.preheat.blob_digest_task_id, "true"),
+};
+static const struct schema x_preheat = SCHEMA(x_preheat_keys);
+
 static const struct schema_key x_scheduler_keys[] = {
 	KEY("enable", BOOL, x.scheduler.enable, NULL),
 	KEY("port", U16, x.scheduler.port, "8002"),
 	KEY("peers", CUSTOM, x.scheduler.peers, NULL, .apply = apply_peers, .stored = SCHEMA_TEXTS),
 	KEY("ring", WORD, x.scheduler.ring, "hostname", .words = rings),
 	KEY("mesh", BOOL, x.scheduler.mesh, "true"),
+	SECTION("preheat", x_preheat),
 };
 static const struct schema x_scheduler = SCHEMA(x_scheduler_keys);
 

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/rand.h"
 #include "proto/common.h"
+#include "text/registry_url.h"
 #include "text/url.h"
 
 const char *const default_filtered_query_params[] = {
@@ -45,47 +46,6 @@ task_id_is_valid(struct slice id)
 	return true;
 }
 
-/* Last place of `what` in s, or -1. */
-static ptrdiff_t
-find_last(struct slice s, const char *what)
-{
-	size_t n = strlen(what);
-
-	for (size_t i = s.n >= n ? s.n - n + 1 : 0; i-- > 0;)
-		if (memcmp(s.p + i, what, n) == 0)
-			return (ptrdiff_t)i;
-	return -1;
-}
-
-/*
- * The digest's hex where the URL names content by sha256: "<scheme>://<host>/v2/<name>/<kind>/sha256:<64 hex>[?query]". Other digests
- * and anything malformed take the URL rule (spec, download.md 1.4 BETTER).
- */
-static bool
-content_digest(struct slice url, const char *kind, char out[TASK_ID_SIZE])
-{
-	ptrdiff_t scheme, v2, at, query;
-	struct slice rest;
-
-	query = slice_find(url, '?');
-	if (query >= 0)
-		url = slice_sub(url, 0, (size_t)query);
-	at = find_last(url, kind);
-	if (at < 0)
-		return false;
-	rest = slice_sub(url, (size_t)at + strlen(kind), url.n);
-	if (!slice_starts(rest, "sha256:") || !task_id_is_valid(slice_sub(rest, 7, rest.n)))
-		return false;
-	url = slice_sub(url, 0, (size_t)at);
-	v2 = find_last(url, "/v2/");
-	scheme = find_last(slice_sub(url, 0, v2 < 0 ? 0 : (size_t)v2), "://");
-	if (scheme < 0)
-		return false;
-	memcpy(out, rest.p + 7, TASK_ID_LENGTH);
-	out[TASK_ID_LENGTH] = '\0';
-	return true;
-}
-
 static struct slice
 revision_of(const struct common_download *d)
 {
@@ -97,6 +57,9 @@ revision_of(const struct common_download *d)
 		return d->open_csg->revision;
 	return (struct slice){0};
 }
+
+/* Other digests than sha256 and anything malformed take the URL rule (spec, download.md 1.4 BETTER). */
+_Static_assert(TASK_ID_SIZE == REGISTRY_DIGEST_SIZE, "a digest is a task's id");
 
 int
 task_id_standard(const struct common_download *d, char out[TASK_ID_SIZE], struct err *e)
@@ -110,8 +73,7 @@ task_id_standard(const struct common_download *d, char out[TASK_ID_SIZE], struct
 		memcpy(out, hex, TASK_ID_SIZE);
 		return 0;
 	}
-	if (d->enable_task_id_based_blob_digest &&
-	    (content_digest(d->url, "/blobs/", out) || content_digest(d->url, "/manifests/", out)))
+	if (d->enable_task_id_based_blob_digest && registry_url_digest(d->url, out))
 		return 0;
 	rc = url_task_form(d->url, d->filtered_query_params, d->n_filtered_query_params, &text, e);
 	if (rc == 0) {

@@ -33,4 +33,5 @@ scheduler_options_default(struct scheduler_options *o)
 	o->host_ttl_ms = 3600 * 1000;
 	o->memory_limit = (uint64_t)2 << 30;
 	o->cluster_id = 1;
+	o->blob_digest_ids = true;
 }

@@ -14,8 +14,10 @@
 #include "net/rpc_client.h"
 #include "proto/common.h"
 #include "proto/dfdaemon.h"
+#include "scheduler/image.h"
 #include "scheduler/seed.h"
 #include "scheduler/service.h"
+#include "text/registry_url.h"
 #include "text/url.h"
 #include "wire/pb.h"
 
@@ -69,7 +71,11 @@ preheat_task_id(const struct common_download *d, char out[PREHEAT_ID_SIZE], stru
 {
 	struct buf text = BUF_INIT;
 	char hex[DIGEST_HEX_MAX];
-	int rc = url_task_form(d->url, d->filtered_query_params, d->n_filtered_query_params, &text, e);
+	int rc;
+
+	if (d->enable_task_id_based_blob_digest && registry_url_digest(d->url, out))
+		return 0;
+	rc = url_task_form(d->url, d->filtered_query_params, d->n_filtered_query_params, &text, e);
 
 	if (rc == 0) {
 		buf_append_slice(&text, d->tag);
@@ -430,6 +436,7 @@ preheat_new(struct scheduler *s)
 	p->s = s;
 	list_init(&p->jobs);
 	list_init(&p->calls);
+	p->images = image_client_new(s->loop, s->core.res.opt.allow_loopback);
 	return p;
 }
 
@@ -440,5 +447,6 @@ preheat_free(struct preheat *p)
 		return;
 	LIST_EACH(it, next, &p->jobs)
 		job_free(CONTAINER_OF(it, struct job, link));
+	image_client_free(p->images);
 	free(p);
 }

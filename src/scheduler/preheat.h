@@ -15,6 +15,9 @@
 
 struct common_download;
 struct err;
+struct image_client;
+struct pb_desc;
+struct rpc_stream;
 struct scheduler;
 
 /* Jobs at once; one more is RESOURCE_EXHAUSTED. */
@@ -45,6 +48,7 @@ struct preheat {
 	struct list jobs, calls;
 	size_t n_jobs, n_calls;
 	uint64_t numbers;
+	struct image_client *images;
 };
 
 struct preheat *preheat_new(struct scheduler *s);
@@ -55,7 +59,13 @@ int preheat_start(struct preheat *p, const struct preheat_request *r, const stru
 /* Adds the calls to the scheduler's table. */
 void preheat_add_methods(struct scheduler *s);
 
-/* The id of the task that this Download is, by its URL (spec: download.md 1.4). */
+/* Between the files of preheating: the answer to a call, and the list of query parameters that no task's id has when none is named. */
+void preheat_reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg);
+void preheat_default_filters(struct common_download *d);
+/* preheat_stat.c */
+void preheat_stat_add_methods(struct scheduler *s);
+
+/* The id of the task that this Download is, by its URL or the digest in it (spec: download.md 1.4). */
 #define PREHEAT_ID_SIZE 65
 int preheat_task_id(const struct common_download *d, char out[PREHEAT_ID_SIZE], struct err *e);
 

@@ -1,5 +1,5 @@
 /*
- * PreheatFile and StatFile (spec: scheduler.md A13, manager.md B5 to B7).
+ * PreheatFile and PreheatImage (spec: scheduler.md A13, manager.md B5, B6).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +14,7 @@
 #include "proto/dfdaemon.h"
 #include "proto/google.h"
 #include "proto/scheduler.h"
+#include "scheduler/image.h"
 #include "scheduler/preheat.h"
 #include "scheduler/seed.h"
 #include "scheduler/service.h"
@@ -22,12 +23,11 @@
 #include "wire/pb.h"
 
 #define LIST_MS 60000
-#define STAT_MS 10000
-#define STAT_PEERS_MAX 10000u
-#define STAT_ANSWER_BYTES ((size_t)8 << 20)
+#define FILE_NAME "PreheatFileRequest"
+#define IMAGE_NAME "PreheatImageRequest"
 
-static void
-reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg)
+void
+preheat_reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg)
 {
 	struct err e = { 0 };
 
@@ -38,8 +38,8 @@ reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg)
 }
 
 /* The list that clients of the Go scheduler get when they name none. */
-static void
-default_filters(struct common_download *d)
+void
+preheat_default_filters(struct common_download *d)
 {
 	static const char *const names[] = {
 		"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature",
@@ -58,7 +58,7 @@ default_filters(struct common_download *d)
 	d->n_filtered_query_params = COUNT_OF(names);
 }
 
-/* ---- PreheatFile ---- */
+/* ---- requests ---- */
 
 static int
 out_of_range(const char *message, const char *field, const char *range, struct err *e)
@@ -81,11 +81,10 @@ take_scope(struct slice text, enum preheat_scope *scope, const char *message, st
 		"invalid %s.Scope: value does not match regex pattern \"^(single_seed_peer|all_seed_peers|all_peers)$\"", message);
 }
 
+/* name is the message's own. */
 static int
-check_file(const struct scheduler_preheat_file_request *m, struct preheat_request *out, struct err *e)
+check(const struct scheduler_preheat_file_request *m, const char *name, struct preheat_request *out, struct err *e)
 {
-	static const char name[] = "PreheatFileRequest";
-
 	if (validate_url(name, "Url", m->url, e) < 0 || take_scope(m->scope, &out->scope, name, e) < 0)
 		return -1;
 	if (m->url.n > SCHED_URL_MAX)
@@ -123,9 +122,11 @@ download_of(const struct scheduler_preheat_file_request *m)
 		.n_certificate_chain = m->n_certificate_chain, .object_storage = m->object_storage, .hdfs = m->hdfs, .output_path = m->output_path,
 	};
 
-	default_filters(&d);
+	preheat_default_filters(&d);
 	return d;
 }
+
+/* ---- PreheatFile ---- */
 
 /* The question for a directory's entries. The request lives as long as its stream. */
 struct listing {
@@ -143,11 +144,11 @@ begin(struct scheduler *s, struct rpc_stream *rpc, const struct scheduler_prehea
 	struct google_empty empty = { 0 };
 	struct err e = { 0 };
 
-	if (check_file(m, &r, &e) < 0 || preheat_start(s->preheat, &r, urls, n, &e) < 0) {
+	if (check(m, FILE_NAME, &r, &e) < 0 || preheat_start(s->preheat, &r, urls, n, &e) < 0) {
 		s->core.metrics.preheat_file_failure++;
 		rpc_stream_fail(rpc, &e);
 	} else {
-		reply(rpc, &google_empty_desc, &empty);
+		preheat_reply(rpc, &google_empty_desc, &empty);
 	}
 }
 
@@ -262,7 +263,7 @@ preheat_file(struct rpc_stream *rpc, void *ctx, const void *request)
 	s->core.metrics.preheat_file++;
 	if (s->is_draining)
 		err_set(&e, ERR_UNAVAILABLE, "scheduler is going away");
-	if (e.code != 0 || check_file(m, &r, &e) < 0) {
+	if (e.code != 0 || check(m, FILE_NAME, &r, &e) < 0) {
 		s->core.metrics.preheat_file_failure++;
 		rpc_stream_fail(rpc, &e);
 		return;
@@ -278,179 +279,122 @@ preheat_file(struct rpc_stream *rpc, void *ctx, const void *request)
 	service_after(s);
 }
 
-/* ---- StatFile ---- */
+/* ---- PreheatImage ---- */
 
-struct stat_answer {
-	char *ip, *hostname;
-	bool is_finished;
-};
-
-struct stat {
+/* The question for an image's layers. The request lives as long as its stream. */
+struct resolving {
 	struct scheduler *s;
 	struct rpc_stream *rpc;
-	struct slice url;
-	char task_id[PREHEAT_ID_SIZE];
-	char **hosts;                   /* ids */
-	size_t n_hosts, next, running, limit;
-	struct list calls;
-	struct stat_answer *answers;
-	size_t n_answers;
+	const struct scheduler_preheat_image_request *m;
+	struct image_request about;
+	struct image_lookup *lookup;
 };
 
-struct stat_call {
-	struct list link;
-	struct stat *stat;
-	struct rpc_call *rpc;
-	char *host_id;
-};
-
-static void
-stat_free(struct stat *t)
+/* What both messages have. */
+static struct scheduler_preheat_file_request
+common_of(const struct scheduler_preheat_image_request *m)
 {
-	LIST_EACH(it, next, &t->calls) {
-		struct stat_call *c = CONTAINER_OF(it, struct stat_call, link);
-
-		rpc_call_cancel(c->rpc);
-		free(c->host_id);
-		free(c);
-	}
-	for (size_t i = 0; i < t->n_hosts; i++)
-		free(t->hosts[i]);
-	for (size_t i = 0; i < t->n_answers; i++) {
-		free(t->answers[i].ip);
-		free(t->answers[i].hostname);
-	}
-	free(t->hosts);
-	free(t->answers);
-	free(t);
-}
-
-static int
-by_host(const void *a, const void *b)
-{
-	const struct stat_answer *x = a, *y = b;
-	int order = strcmp(x->ip, y->ip);
-
-	return order != 0 ? order : strcmp(x->hostname, y->hostname);
+	return (struct scheduler_preheat_file_request){
+		.url = m->url, .has_piece_length = m->has_piece_length, .piece_length = m->piece_length, .tag = m->tag,
+		.application = m->application, .filtered_query_params = m->filtered_query_params,
+		.n_filtered_query_params = m->n_filtered_query_params, .header = m->header, .n_header = m->n_header, .scope = m->scope,
+		.ips = m->ips, .n_ips = m->n_ips, .has_percentage = m->has_percentage, .percentage = m->percentage, .has_count = m->has_count,
+		.count = m->count, .has_concurrent_task_count = m->has_concurrent_task_count,
+		.concurrent_task_count = m->concurrent_task_count, .has_concurrent_peer_count = m->has_concurrent_peer_count,
+		.concurrent_peer_count = m->concurrent_peer_count, .timeout = m->timeout, .priority = m->priority,
+		.certificate_chain = m->certificate_chain, .n_certificate_chain = m->n_certificate_chain,
+	};
 }
 
 static void
-stat_end(struct stat *t)
+image_fail(struct scheduler *s, struct rpc_stream *rpc, const struct err *e)
 {
-	struct scheduler_stat_file_response m = { .n_peers = t->n_answers };
-	struct scheduler_file *files = xcalloc(t->n_answers + 1, sizeof *files);
-	struct rpc_stream *rpc = t->rpc;
+	s->core.metrics.preheat_image_failure++;
+	rpc_stream_fail(rpc, e);
+}
 
-	if (t->n_answers > 0)
-		qsort(t->answers, t->n_answers, sizeof *t->answers, by_host);
-	m.peers = xcalloc(t->n_answers + 1, sizeof *m.peers);
-	for (size_t i = 0; i < t->n_answers; i++) {
-		files[i] = (struct scheduler_file){ .url = t->url, .has_is_finished = true, .is_finished = t->answers[i].is_finished };
-		m.peers[i] = (struct scheduler_peer_file){ .ip = slice_str(t->answers[i].ip), .hostname = slice_str(t->answers[i].hostname),
-			.cached_files = &files[i], .n_cached_files = 1 };
-	}
+static void
+resolved(void *ctx, const struct image *image, const struct err *why)
+{
+	struct resolving *g = ctx;
+	struct scheduler *s = g->s;
+	struct rpc_stream *rpc = g->rpc;
+	const struct scheduler_preheat_file_request f = common_of(g->m);
+	struct common_download d = download_of(&f);
+	struct preheat_request r = { .download = &d };
+	struct pb_pair *header = xcalloc(f.n_header + 1, sizeof *header);
+	struct google_empty empty = { 0 };
+	struct err e = { 0 };
+
+	d.enable_task_id_based_blob_digest = g->m->enable_task_id_based_blob_digest || s->core.res.opt.blob_digest_ids;
+	d.request_header = header;
+	d.n_request_header = 0;
+	for (size_t i = 0; i < f.n_header; i++)
+		if (!image || !image->authorization.p || !slice_ieq_str(f.header[i].key, "authorization"))
+			header[d.n_request_header++] = f.header[i];
+	if (image && image->authorization.p)
+		header[d.n_request_header++] = (struct pb_pair){ .key = slice_str("Authorization"), .value = image->authorization };
+	free(g);
 	rpc_stream_set_user(rpc, NULL);
-	reply(rpc, &scheduler_stat_file_response_desc, &m);
-	free(m.peers);
-	free(files);
-	stat_free(t);
-}
-
-static void stat_push(struct stat *t);
-
-static void
-stat_answered(void *ctx, const void *answer, const struct rpc_status *st)
-{
-	struct stat_call *c = ctx;
-	struct stat *t = c->stat;
-	const struct dfdaemon_stat_local_task_response *m = answer;
-	const struct sched_host *h = sched_host_find(&t->s->core.res, slice_str(c->host_id));
-
-	(void)st;
-	if (m && h) {
-		t->answers = xrealloc(t->answers, (t->n_answers + 1) * sizeof *t->answers);
-		t->answers[t->n_answers++] = (struct stat_answer){
-			.ip = xstrdup(h->ip), .hostname = xstrdup(h->hostname), .is_finished = m->finished_at != NULL };
+	service_now(s);
+	if (!image) {
+		err_set(&e, ERR_INVALID_ARGUMENT, "failed to resolve manifests: %s", why->text);
+		image_fail(s, rpc, &e);
+	} else if (check(&f, IMAGE_NAME, &r, &e) < 0 || preheat_start(s->preheat, &r, image->urls, image->n_urls, &e) < 0) {
+		image_fail(s, rpc, &e);
+	} else {
+		preheat_reply(rpc, &google_empty_desc, &empty);
 	}
-	list_del(&c->link);
-	free(c->host_id);
-	free(c);
-	t->running--;
-	stat_push(t);
+	free(header);
+	service_after(s);
 }
 
 static void
-stat_push(struct stat *t)
+image_cancelled(struct rpc_stream *rpc, void *ctx, const struct err *why)
 {
-	struct rpc_call_opts o = { .grpc_timeout_ms = STAT_MS, .headers_ms = STAT_MS, .total_ms = STAT_MS };
-	struct dfdaemon_stat_local_task_request m = { .task_id = slice_str(t->task_id) };
-
-	while (t->next < t->n_hosts && t->running < t->limit) {
-		const struct sched_host *h = sched_host_find(&t->s->core.res, slice_str(t->hosts[t->next++]));
-		struct rpc_channel *ch = h ? service_call_channel(t->s, h->ip, h->port) : NULL;
-		struct stat_call *c;
-
-		if (!ch)
-			continue;
-		c = xcalloc(1, sizeof *c);
-		c->stat = t;
-		c->host_id = xstrdup(h->id);
-		list_add_tail(&t->calls, &c->link);
-		t->running++;
-		c->rpc = rpc_unary(ch, &dfdaemon_dfdaemon_upload_service.methods[DFDAEMON_DFDAEMON_UPLOAD_STAT_LOCAL_TASK_AT], &m, &o,
-			stat_answered, c);
-	}
-	if (t->next == t->n_hosts && t->running == 0)
-		stat_end(t);
-}
-
-static void
-stat_cancelled(struct rpc_stream *rpc, void *ctx, const struct err *why)
-{
-	struct stat *t = rpc_stream_user(rpc);
+	struct resolving *g = rpc_stream_user(rpc);
 
 	(void)ctx;
 	(void)why;
-	if (t)
-		stat_free(t);
+	if (!g)
+		return;
+	image_cancel(g->lookup);
+	free(g);
 }
 
 static void
-stat_file(struct rpc_stream *rpc, void *ctx, const void *request)
+preheat_image(struct rpc_stream *rpc, void *ctx, const void *request)
 {
 	struct scheduler *s = ctx;
-	const struct scheduler_stat_file_request *m = request;
-	struct common_download d = {
-		.url = m->url, .has_piece_length = m->has_piece_length && m->piece_length > 0, .piece_length = m->piece_length, .tag = m->tag,
-		.application = m->application, .filtered_query_params = m->filtered_query_params,
-		.n_filtered_query_params = m->n_filtered_query_params,
-	};
-	struct stat *t = xcalloc(1, sizeof *t);
+	const struct scheduler_preheat_image_request *m = request;
+	const struct scheduler_preheat_file_request f = common_of(m);
+	struct preheat_request r = { 0 };
+	struct resolving *g;
 	struct err e = { 0 };
 
 	service_now(s);
-	default_filters(&d);
-	list_init(&t->calls);
-	if (validate_url("StatFileRequest", "Url", m->url, &e) < 0 || preheat_task_id(&d, t->task_id, &e) < 0) {
-		rpc_stream_fail(rpc, &e);
-		stat_free(t);
+	s->core.metrics.preheat_image++;
+	if (s->is_draining)
+		err_set(&e, ERR_UNAVAILABLE, "scheduler is going away");
+	if (e.code != 0 || check(&f, IMAGE_NAME, &r, &e) < 0) {
+		image_fail(s, rpc, &e);
 		return;
 	}
-	t->s = s;
-	t->rpc = rpc;
-	t->url = m->url;
-	t->limit = m->has_concurrent_peer_count && m->concurrent_peer_count > 0 && m->concurrent_peer_count <= 1000 ?
-		(size_t)m->concurrent_peer_count : PREHEAT_PEERS_DEFAULT;
-	t->hosts = xcalloc(s->core.res.hosts.count + 1, sizeof *t->hosts);
-	for (struct list *it = s->core.res.host_list.next; it != &s->core.res.host_list && t->n_hosts < STAT_PEERS_MAX; it = it->next) {
-		const struct sched_host *h = CONTAINER_OF(it, struct sched_host, all);
-
-		if (!h->provisional && sched_host_is_fresh(&s->core.res, h))
-			t->hosts[t->n_hosts++] = xstrdup(h->id);
+	g = xcalloc(1, sizeof *g);
+	g->s = s;
+	g->rpc = rpc;
+	g->m = m;
+	g->about = (struct image_request){
+		.url = m->url, .header = m->header, .n_header = m->n_header, .username = m->username, .password = m->password,
+		.platform = m->platform, .certificate_chain = m->certificate_chain, .n_certificate_chain = m->n_certificate_chain,
+		.is_insecure = m->insecure_skip_verify };
+	g->lookup = image_resolve(s->preheat->images, &g->about, resolved, g, &e);
+	if (!g->lookup) {
+		free(g);
+		image_fail(s, rpc, &e);
+		return;
 	}
-	rpc_stream_set_user(rpc, t);
-	stat_push(t);
-	service_after(s);
+	rpc_stream_set_user(rpc, g);
 }
 
 /* ---- the table ---- */
@@ -462,7 +406,8 @@ preheat_add_methods(struct scheduler *s)
 
 	m->on_message = preheat_file;
 	m->on_cancel = preheat_cancelled;
-	m = service_add_method(s, &scheduler_scheduler_service.methods[SCHEDULER_SCHEDULER_STAT_FILE_AT]);
-	m->on_message = stat_file;
-	m->on_cancel = stat_cancelled;
+	m = service_add_method(s, &scheduler_scheduler_service.methods[SCHEDULER_SCHEDULER_PREHEAT_IMAGE_AT]);
+	m->on_message = preheat_image;
+	m->on_cancel = image_cancelled;
+	preheat_stat_add_methods(s);
 }

@@ -66,6 +66,8 @@ struct scheduler_options {
 	int64_t host_ttl_ms;                    /* 1 h, for hosts that announce no interval */
 	uint64_t memory_limit;                  /* 2 GiB estimated; past it new peers get RESOURCE_EXHAUSTED */
 	uint64_t cluster_id;                    /* 1: scheduler_cluster_id in ListHosts */
+	bool allow_loopback;                    /* false: images of registries on this host or its links are not preheated */
+	bool blob_digest_ids;                   /* true: layers of preheated images have their digest as task id, also unasked */
 	const char *snapshot_path;              /* file of the host table for a quick restart; NULL: none */
 	const char *journal_path;               /* file of persistent tasks and their replicas; NULL: they end with the process */
 	const struct scheduler_application *applications;
@@ -113,7 +115,7 @@ struct scheduler_metrics {
 	uint64_t stat_task, stat_task_failure, stat_peer, stat_peer_failure;
 	uint64_t leave_host, leave_host_failure, leave_task, leave_task_failure, leave_peer, leave_peer_failure;
 	uint64_t list_hosts, list_hosts_failure;
-	uint64_t preheat_file, preheat_file_failure;                    /* calls */
+	uint64_t preheat_file, preheat_file_failure, preheat_image, preheat_image_failure;      /* calls */
 	uint64_t preheat_job_failure;                                   /* jobs that nothing came of */
 	uint64_t schedule_duration[SCHEDULER_DURATION_BUCKETS];         /* answers by time since the request */
 	uint64_t schedule_duration_sum_ms, schedule_duration_count;

@@ -274,6 +274,8 @@ start_scheduler(struct daemon *d, struct err *e)
 		return 0;
 	scheduler_options_default(&o);
 	o.mesh = c->x.scheduler.mesh;
+	o.allow_loopback = c->x.scheduler.preheat.allow_loopback;
+	o.blob_digest_ids = c->x.scheduler.preheat.blob_digest_task_id;
 	o.peer_tls = d->parent_tls;
 	/* Beside the store, which leaves files of other names alone: a restart knows the hosts at once. */
 	snapshot = xasprintf("%s/scheduler-hosts", c->storage.dir);

@@ -107,6 +107,8 @@ metrics_of_scheduler(struct metrics_text *t, const struct scheduler *s)
 	counter(t, S "list_hosts_failure_total", "Calls of ListHosts that failed.", m.list_hosts_failure);
 	counter(t, S "preheat_file_total", "Calls of PreheatFile.", m.preheat_file);
 	counter(t, S "preheat_file_failure_total", "Calls of PreheatFile that failed.", m.preheat_file_failure);
+	counter(t, S "preheat_image_total", "Calls of PreheatImage.", m.preheat_image);
+	counter(t, S "preheat_image_failure_total", "Calls of PreheatImage that failed.", m.preheat_image_failure);
 	counter(t, S "preheat_job_failure_total", "Preheat jobs that brought nothing to any host.", m.preheat_job_failure);
 	counter(t, S "source_grants_total", "Peers sent to the source.", m.source_grants);
 	metrics_family(t, METRICS_COUNTER, S "seed_trigger_total", "Seed peers that were asked to download.", false);

@@ -10,6 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import Cluster, Origin, make_file, run_tests, sha256, wait_for  # noqa: E402
+from registry import Registry  # noqa: E402
 
 MIB = 1 << 20
 RUN_S = 30
@@ -330,6 +331,44 @@ def test_preheat_of_a_file(build):
             fails(preheat(c, url, "--scope", "everywhere"), "[possible values: single_seed_peer, all_peers, all_seed_peers]", code=2)
         finally:
             origin.stop()
+
+
+def test_preheat_of_an_image(build):
+    """Config and layers of one platform come to the seed under their digests, with the registry's token; reasons are told."""
+    with Cluster(build, peers=1, start=False) as c:
+        registry = Registry(c.dir)
+        try:
+            for peer in (c.seed, *c.peers):
+                peer.config.setdefault("x", {})["backend"] = {"caCert": registry.cert}
+            c.seed.config["x"]["scheduler"]["preheat"] = {"allowLoopback": True}
+            c.start()
+            url = f"oci://{registry.host}/team/app:1.2"
+            user = ("--username", "user", "--password", "secret", "--insecure-skip-verify")
+            p = preheat(c, url, *user, "--platform", "linux/x86_64")
+            assert (p.code, p.out, p.err) == (0, "Preheat Succeeded!\n", ""), p.err
+            wait_for(lambda: len(held(c.seed)) == 3, REPLICAS_S, "the seed has the layers")
+            assert sorted(t["id"] for t in held(c.seed)) == registry.image("amd64")
+            p = preheat(c, url, *user, "--platform", "linux/arm64", "--scope", "all_peers")
+            assert p.code == 0, p.err
+            wait_for(lambda: len(held(c.peers[0])) == 3, REPLICAS_S, "the peer has the layers")
+            assert sorted(t["id"] for t in held(c.peers[0])) == registry.image("arm64")
+            assert all(n < len(registry.blobs[d]) + STATS for d, n in registry.reads.items()), registry.reads
+            said = "failed to resolve manifests: "
+            fails(preheat(c, url, *user, "--platform", "linux/s390x"), said + "no matching manifest for platform linux/s390x")
+            fails(preheat(c, url.replace("1.2", "1.3"), *user), said + "manifest: status 404: ")
+            fails(preheat(c, url, "--insecure-skip-verify"), said + "token: status 401: ")
+            fails(preheat(c, url, *user[:4]), said + registry.host + ": ")
+            assert "secret" not in c.seed.log() and "Bearer T" not in c.seed.log()
+            assert c.seed.metric("dragonfly_scheduler_preheat_image_total") == 6
+            assert c.seed.metric("dragonfly_scheduler_preheat_image_failure_total") == 4
+        finally:
+            registry.stop()
+
+
+def test_preheat_of_an_image_on_this_host(build):
+    with Cluster(build, peers=0) as c:
+        fails(preheat(c, "oci://127.0.0.1:1/team/app"), "failed to resolve manifests: ip 127.0.0.1 is invalid")
+        fails(preheat(c, "oci://localhost:1/team/app"), "is invalid")
 
 
 def test_preheat_without_a_seed(build):

@@ -6,6 +6,7 @@ import time
 
 from lab import ANSI, Lab
 from cluster import make_file, sha256, wait_for
+from registry import Registry
 
 MIB = 1 << 20
 REPLICAS_S = 20
@@ -135,3 +136,26 @@ def add(case, seconds, seeds_known_s):
         """A preheat through our scheduler reaches a real seed."""
         with Lab(run.programs, ["ours-a", "real-seed"]) as lab:
             preheated(lab, both(run.programs), run.origin, lab.scheduler_port)
+
+    @case("dfdaemon", "dfctl")
+    def our_preheat_of_an_image(run):
+        """The layers of an image come to a real seed under the ids that it gives them, with the token that our scheduler got."""
+        with Lab(run.programs, ["ours-a", "real-seed"], config={"x": {"scheduler": {"preheat": {"allowLoopback": True}}}}) as lab:
+            registry = Registry(lab.dir)
+            try:
+                want = []
+                tools = both(run.programs)
+                for (make, tool), arch in zip(tools.items(), ("amd64", "arm64")):
+                    code, _, text = tool.run("dfctl", "task", "preheat", f"oci://{registry.host}/team/app:1.2", "--platform", f"linux/{arch}",
+                                             "--username", "user", "--password", "secret", "--insecure-skip-verify",
+                                             "--scheduler-endpoint", f"http://127.0.0.1:{lab.scheduler_port}")
+                    assert code == 0 and "Preheat Succeeded!" in text, f"{make}: {text}"
+                    want = sorted(want + registry.image(arch))
+
+                    def held():
+                        out = tools["ours"].dfctl(lab.seed, "task", "ls", "--json")[1]
+                        return sorted(t["id"] for t in json.loads(out) if t["finished_at"] is not None) == want
+                    wait_for(held, PREHEAT_S, f"the seed has the layers that the {make} dfctl preheated", step=0.2)
+                    print(f"    ok preheat of an image by {make} dfctl", flush=True)
+            finally:
+                registry.stop()
