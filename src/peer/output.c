@@ -48,7 +48,7 @@ struct output_job {
 	char want[DIGEST_HEX_MAX];
 	bool digest_differs;
 	char *target;
-	bool overwrite, force_link, may_link, was_linked;
+	bool syncs, overwrite, force_link, may_link, was_linked;
 	bool has_owner;
 	uid_t uid;
 	gid_t gid;
@@ -144,7 +144,9 @@ output_check_digest(const struct common_download *d, struct err *e)
 static struct store_output_options
 options_of(const struct output_job *job)
 {
-	return (struct store_output_options){.target = job->target, .overwrite = job->overwrite};
+	/* Who has every piece synced has outputs synced, too, before they are answered; else that follows (store_output_placed). */
+	return (struct store_output_options){.target = job->target, .overwrite = job->overwrite,
+		.sync = job->syncs};
 }
 
 int
@@ -338,6 +340,8 @@ output_done(struct work_job *work)
 
 	if (job->was_linked && !t->is_deleted)
 		store_task_linked(t->store, job->file);
+	if (job->target != NULL && job->err.code == ERR_OK)
+		store_output_placed(t->engine->o.store, job->target);
 	if (job->digest_differs && !t->is_deleted) {
 		log_error("content does not match the digest asked for, dropped task=%s error=\"%s\"", t->id, job->err.text);
 		if (store_task_reset(t->store, &e) < 0)
@@ -375,6 +379,7 @@ output_start(struct task *t, struct task_caller *c, output_done_fn *done, void *
 	if (d->output_path.n > 0) {
 		job->target = slice_dup(d->output_path);
 		job->overwrite = d->overwrite;
+		job->syncs = t->engine->o.config->x.storage.sync == CONFIG_SYNC_PIECE;
 		job->force_link = d->force_hard_link;
 		job->has_owner = c->has_owner;
 		job->uid = c->uid;

@@ -25,7 +25,7 @@
 #define VERIFY_BYTES ((uint64_t)64 << 20)       /* read by one background check: it is in nobody's way for long */
 #define TREE_DEPTH 4                            /* trash-n / kind / shard / file */
 
-enum step { STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_TREE, STEP_VERIFY, STEP_CACHE };
+enum step { STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_TREE, STEP_VERIFY, STEP_CACHE, STEP_PLACED };
 
 struct check {
 	uint32_t number;
@@ -56,6 +56,7 @@ struct store_job {
 	size_t check_count;
 	/* For trash: */
 	struct list trash;
+	struct list placed;
 	uint32_t tree_from, tree_to;
 };
 
@@ -172,13 +173,38 @@ run_cache(struct store_job *job)
 	store_os_drop_cache(job->content->fd);
 }
 
+/* Another user's directory: what is opened may be anything, and is only synced. */
+static void
+sync_placed(const struct store_sys *sys, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *dir = xstrndup(path, slash == path ? 1 : (size_t)(slash - path));
+	int fd = store_open_at(sys, AT_FDCWD, path, O_RDONLY | O_NONBLOCK, 0);
+	struct stat st;
+
+	if (fd >= 0) {
+		if (sys->fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && store_datasync(sys, fd) == 0 &&
+		    store_sync_dir(sys, AT_FDCWD, dir) < 0)
+			log_debug("directory of an output not synced path=%s error=\"%s\"", path, strerror(errno));
+		sys->close(fd);
+	}
+	free(dir);
+}
+
+static void
+run_placed(struct store_job *job)
+{
+	LIST_EACH(it, next, &job->placed)
+		sync_placed(job->s->sys, CONTAINER_OF(it, struct placed, link)->path);
+}
+
 void
 store_job_run(struct store_job *job)
 {
 	static void (*const steps[])(struct store_job *) = {
 		[STEP_CONTENT] = run_content, [STEP_RECORD] = run_record, [STEP_NAME] = run_name,
 		[STEP_TRASH] = run_trash, [STEP_TREE] = run_tree, [STEP_VERIFY] = run_verify,
-		[STEP_CACHE] = run_cache,
+		[STEP_CACHE] = run_cache, [STEP_PLACED] = run_placed,
 	};
 
 	steps[job->step](job);
@@ -207,6 +233,7 @@ new_job(struct store *s, enum step step)
 	job->s = s;
 	job->step = step;
 	list_init(&job->trash);
+	list_init(&job->placed);
 	s->jobs++;
 	return job;
 }
@@ -223,6 +250,8 @@ end_job(struct store_job *job)
 	struct store *s = job->s;
 	struct store_task *t = job->t;
 
+	LIST_EACH(it, next, &job->placed)
+		free(CONTAINER_OF(it, struct placed, link));
 	store_file_unref(job->content);
 	buf_free(&job->meta);
 	free(job->checks);
@@ -408,6 +437,7 @@ store_job_done(struct store_job *job)
 		return;
 	case STEP_TRASH:
 	case STEP_CACHE:
+	case STEP_PLACED:
 	case STEP_TREE:         /* of no task */
 		return;
 	}
@@ -417,6 +447,41 @@ unsigned
 store_jobs_running(const struct store *s)
 {
 	return s->jobs;
+}
+
+void
+store_output_placed(struct store *s, const char *path)
+{
+	struct placed *p;
+	size_t n = strlen(path) + 1;
+
+	if (s->o.sync == STORE_SYNC_NONE || path[0] != '/' || s->placed_count >= STORE_PLACED_MAX)
+		return;
+	p = xmalloc(sizeof(*p) + n);
+	p->at = clock_mono_ns();
+	memcpy(p->path, path, n);
+	list_add_tail(&s->placed, &p->link);
+	s->placed_count++;
+}
+
+void
+store_sync_placed(struct store *s, int64_t before)
+{
+	struct store_job *job = NULL;
+
+	while (!list_is_empty(&s->placed)) {
+		struct placed *p = CONTAINER_OF(s->placed.next, struct placed, link);
+
+		if (p->at >= before)
+			break;
+		if (!job)
+			job = new_job(s, STEP_PLACED);
+		list_del(&p->link);
+		list_add_tail(&job->placed, &p->link);
+		s->placed_count--;
+	}
+	if (job)
+		go(job);
 }
 
 void
@@ -675,6 +740,7 @@ store_tick(struct store *s, int64_t now)
 {
 	tick_unsynced(s, now);
 	tick_dirty(s);
+	store_sync_placed(s, clock_mono_ns() - STORE_SETTLE_NS);
 	store_pump(s);
 	store_shrink_loaded(s);
 	store_shrink_open(s);

@@ -348,6 +348,7 @@ new_store(const struct store_options *o)
 	list_init(&s->loaded);
 	list_init(&s->sync_queue);
 	list_init(&s->trash);
+	list_init(&s->placed);
 	list_init(&s->dirty);
 	list_init(&s->unsynced);
 	heap_init(&s->expiry);
@@ -414,6 +415,7 @@ store_close(struct store *s)
 	s->o.run = NULL;
 	store_pump(s);
 	is_settled = settle_all(s);
+	store_sync_placed(s, INT64_MAX);
 	store_pump(s);
 	if (is_settled && store_write_file(s->sys, s->dir_fd, "CLEAN", s->file_mode, "", 0, false) < 0)
 		log_warn("mark not written path=%s/CLEAN error=\"%s\"", s->dir, strerror(errno));

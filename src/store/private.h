@@ -75,6 +75,15 @@ struct trash {
 	bool has_file;
 };
 
+/* An output to be synced. */
+struct placed {
+	struct list link;
+	int64_t at;                     /* monotonic ns */
+	char path[];
+};
+
+#define STORE_PLACED_MAX 4096           /* waiting for their sync; more are left to the file system */
+
 struct store {
 	struct store_options o;
 	char *dir;
@@ -86,6 +95,8 @@ struct store {
 	struct list partial, finished[STORE_KINDS];
 	struct list open_files, loaded, sync_queue, trash, dirty, unsynced;
 	unsigned open_count, loaded_count, jobs;
+	struct list placed;
+	unsigned placed_count;
 	bool is_pumping;
 	bool made_dirs;                 /* whose names are not synced yet */
 	struct heap expiry;
@@ -174,6 +185,8 @@ int store_journal_append(struct store_task *t, struct store_record *r, struct er
 int store_journal_rewrite(struct store_task *t, struct err *e);
 
 /* ---- jobs (job.c) ---- */
+/* A job for the outputs that were placed before this monotonic time. */
+void store_sync_placed(struct store *s, int64_t before);
 void store_drop_cache(struct store_task *t);            /* for large content, which takes a while */
 void store_sync_request(struct store_task *t);
 void store_sync_now(struct store_task *t);              /* all steps in this call */

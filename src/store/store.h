@@ -202,6 +202,11 @@ const char *store_task_url(struct store_task *t);
 struct store_file *store_task_file(struct store_task *t, struct err *e);
 /* Says that an output shares the inode from now on (call after store_output_link): its identity is remembered, the file made read-only. */
 void store_task_linked(struct store_task *t, const struct store_file *f);
+/*
+ * An output was placed at this absolute path: a second later it and the directory of its name are brought to stable storage, on another
+ * thread. What cannot be opened by then (moved on, or its user's alone) is left. Nothing with STORE_SYNC_NONE.
+ */
+void store_output_placed(struct store *s, const char *path);
 /* Cheap (one fstat). True: the file is not what was verified (size, mtime or inode); all its pieces now need a check. Always false
  * for a task that is being written. */
 bool store_task_content_changed(struct store_task *t, const struct store_file *f);

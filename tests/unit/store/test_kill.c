@@ -349,7 +349,7 @@ static void
 killed_at_random_moments_it_loses_and_leaks_nothing(void **state)
 {
 	const char *rounds = getenv("KILL_ROUNDS"), *seed = getenv("KILL_SEED");
-	unsigned count = rounds ? (unsigned)atoi(rounds) : 30;
+	unsigned count = rounds ? (unsigned)atoi(rounds) : getenv("UNIT_QUICK") ? 4 : 30;
 	int64_t slowest = 0;
 
 	(void)state;

@@ -218,6 +218,45 @@ hard_link_shares_the_inode_and_is_watched(void **state)
 	end(&c);
 }
 
+static unsigned syncs;
+
+static int
+count_sync(int fd)
+{
+	(void)fd;
+	syncs++;
+	return 0;
+}
+
+static void
+placed_output_is_synced_a_second_later(void **state)
+{
+	struct store_options o = test_options();
+	struct store_sys sys = *o.sys;
+	struct store *s;
+
+	(void)state;
+	sys.fdatasync = sys.fsync = count_sync;
+	o.sys = &sys;
+	s = test_open_with(&o);
+	test_write(test_path("placed"), "x", 1);
+	store_output_placed(s, test_path("placed"));
+	store_output_placed(s, test_path("moved on"));
+	syncs = 0;
+	store_tick(s, clock_wall_ns());
+	assert_int_equal(syncs, 0);
+	/* The file and its directory; what is not there any more is left. A stop does not wait for the second. */
+	store_close(s);
+	assert_int_equal(syncs, 2);
+	/* Nobody's pipe blocks it. */
+	s = test_open_with(&o);
+	assert_int_equal(mkfifo(test_path("pipe"), 0600), 0);
+	store_output_placed(s, test_path("pipe"));
+	syncs = 0;
+	store_close(s);
+	assert_int_equal(syncs, 0);
+}
+
 static void
 impossible_targets_are_named(void **state)
 {
@@ -329,6 +368,7 @@ main(void)
 		WITH_DIR(symlink_at_the_target_is_replaced_not_followed),
 		WITH_DIR(aborted_copy_leaves_nothing),
 		WITH_DIR(hard_link_shares_the_inode_and_is_watched),
+		WITH_DIR(placed_output_is_synced_a_second_later),
 		WITH_DIR(impossible_targets_are_named),
 		WITH_DIR(full_and_foreign_file_systems_are_named),
 	};
