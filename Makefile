@@ -1,4 +1,4 @@
-# Builds dfget, dfdaemon, dfctl and dfcache (one program, four names) from src/, with nothing but a C11 compiler, GNU make and BearSSL.
+# Builds dfget, dfdaemon, dfctl, dfcache and dfinit (one program, five names) from src/, with nothing but a C11 compiler, GNU make and BearSSL.
 #   make | make test | make demo | make bench | make lint | make fuzz | make check-all | make install
 #   SAN=address,undefined or SAN=thread: sanitizer builds.  STATIC=1: no shared library at all.  BUILD=dir: objects elsewhere.
 
@@ -53,7 +53,7 @@ libs_upto = $(patsubst %,$(BUILD)/lib%.a,$(call reverse,$(strip $(call upto,$(1)
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-NAMES := dfdaemon dfctl dfcache
+NAMES := dfdaemon dfctl dfcache dfinit
 
 all: $(BUILD)/dfget $(NAMES:%=$(BUILD)/%)
 

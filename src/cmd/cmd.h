@@ -8,5 +8,6 @@ int dfdaemon_main(int argc, char **argv);
 int dfget_main(int argc, char **argv);
 int dfctl_main(int argc, char **argv);
 int dfcache_main(int argc, char **argv);
+int dfinit_main(int argc, char **argv);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * One program under several names: dfget, dfdaemon, dfctl, dfcache. "dfget daemon" is dfdaemon, as older documents call it.
+ * One program under several names: dfget, dfdaemon, dfctl, dfcache, dfinit. "dfget daemon" is dfdaemon, as older documents call it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +18,8 @@ main(int argc, char **argv)
 		return dfctl_main(argc, argv);
 	if (strcmp(name, "dfcache") == 0)
 		return dfcache_main(argc, argv);
+	if (strcmp(name, "dfinit") == 0)
+		return dfinit_main(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "daemon") == 0)
 		return dfdaemon_main(argc - 1, argv + 1);
 	return dfget_main(argc, argv);

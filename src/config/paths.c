@@ -23,6 +23,8 @@ static const struct place places[] = {
 	[PATHS_STORAGE] = {"/var/lib/dragonfly", "", "XDG_STATE_HOME", ".local/state", "storage", "storage"},
 	[PATHS_PLUGINS] = {"/usr/local/lib/dragonfly/plugins/dfdaemon", "", NULL, NULL, NULL, "plugins/dfdaemon"},
 	[PATHS_CACHE] = {"/var/cache/dragonfly/dfdaemon", "", NULL, NULL, NULL, "cache/dfdaemon"},
+	[PATHS_DFINIT] = {"/etc/dragonfly", "dfinit.yaml", "XDG_CONFIG_HOME", ".config", "dfinit.yaml", "config/dfinit.yaml"},
+	[PATHS_RESTART] = {"/var/run/dragonfly", "dfinit/restart-required", "XDG_RUNTIME_DIR", ".local/state", "dfinit/restart-required", "dfinit/restart-required"},
 };
 
 static const char *
@@ -100,7 +102,7 @@ paths_default(enum paths_kind kind)
 
 	if (IS_MAC && home())
 		return xasprintf("%s/.dragonfly/%s", home(), p->mac);
-	return choose(p, kind == PATHS_CONFIG || kind == PATHS_DYNCONFIG);
+	return choose(p, kind == PATHS_CONFIG || kind == PATHS_DYNCONFIG || kind == PATHS_DFINIT);
 }
 
 char *

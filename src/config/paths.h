@@ -5,7 +5,7 @@
 #ifndef CONFIG_PATHS_H
 #define CONFIG_PATHS_H
 
-enum paths_kind { PATHS_CONFIG, PATHS_DYNCONFIG, PATHS_SOCKET, PATHS_STORAGE, PATHS_PLUGINS, PATHS_CACHE };
+enum paths_kind { PATHS_CONFIG, PATHS_DYNCONFIG, PATHS_SOCKET, PATHS_STORAGE, PATHS_PLUGINS, PATHS_CACHE, PATHS_DFINIT, PATHS_RESTART };
 
 char *paths_default(enum paths_kind kind);
 /* Directory of the log files of one program. */

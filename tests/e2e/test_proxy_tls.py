@@ -233,6 +233,20 @@ def test_curl_trusts_the_authority(build):
         equal((path, seen["Host"]), ("/direct/x", f"{host}:{world.tls.port}"), "what the upstream saw")
 
 
+def test_intercepted_gets_go_through_the_cluster(build):
+    url = world.url("/p2p/f1", "127.0.0.1")
+    via = world.peer.metric("dragonfly_client_proxy_request_via_dfdaemon_total")
+    code, head, body = curl(url)
+    equal(code, 0, "curl")
+    equal(body == F1, True, "the content")
+    contains(head.lower(), "x-dragonfly-task-id: " + hashlib.sha256(url.encode() + b"STANDARD").hexdigest(), "the task")
+    count = len(world.tls.seen)
+    code, head, body = curl(url, "-r", "4194300-4194309")
+    equal((code, body), (0, F1[4194300:4194310]), "a range")
+    equal(len(world.tls.seen), count, "from the store")
+    equal(world.peer.metric("dragonfly_client_proxy_request_via_dfdaemon_total"), via + 2, "counted")
+
+
 def test_certificate_is_for_the_address_and_is_kept(build):
     seen = []
     for _ in range(8):
@@ -491,6 +505,24 @@ def test_skopeo_copies_an_image(build):
     equal(p.returncode, 0, p.stderr.decode())
     with open(f"{to}/{digest(Image.layer)[7:]}", "rb") as f:
         equal(f.read(), Image.layer, "the layer")
+    equal(json.load(open(f"{to}/manifest.json")), json.loads(Image.manifest), "the manifest")
+
+
+def test_skopeo_with_the_files_of_dfinit(build):
+    """A mirror in registries.conf: TLS to the proxy's port is tried first and must fail in the way that lets skopeo go on."""
+    if not shutil.which("skopeo"):
+        print("   without skopeo")
+        return
+    conf, to = world.cluster.path("registries.conf"), world.cluster.path("mirrored")
+    with open(world.cluster.path("dfinit.yaml"), "w") as f:
+        f.write(f"proxy: {{addr: '{world.proxy}'}}\ncontainerRuntime:\n  podman:\n    configPath: {conf}\n"
+                "    registries: [{prefix: registry.example.com, location: registry.example.com}]\n")
+    subprocess.run([f"{build}/dfinit", "-c", world.cluster.path("dfinit.yaml"), "--restart-sentinel", world.cluster.path("restart")],
+                   check=True, timeout=20)
+    env = {**os.environ, "CONTAINERS_REGISTRIES_CONF": conf, "HOME": world.cluster.dir}
+    p = subprocess.run(["skopeo", "--insecure-policy", "copy", "docker://registry.example.com/app:1", f"dir:{to}"], env=env,
+                       capture_output=True, timeout=60)
+    equal(p.returncode, 0, p.stderr.decode())
     equal(json.load(open(f"{to}/manifest.json")), json.loads(Image.manifest), "the manifest")
 
 
