@@ -354,6 +354,26 @@ on_end(void *ctx, const struct task_end *end)
 
 /* ---- the data loop's letters ---- */
 
+/* Patterns are written for either form: as it was asked for (":443" of a tunnel included), and canonical. */
+static bool
+is_blocked(const struct proxy_fetch *f, struct err *e)
+{
+	struct common_download canonical = f->download;
+	bool blocked;
+	struct url u;
+
+	if (f->proxy->o.cluster == NULL)
+		return false;
+	if (cluster_check_download(f->proxy->o.cluster, &f->download, e) < 0)
+		return true;
+	if (url_parse(&u, f->download.url, NULL) < 0)
+		return false;
+	canonical.url = slice_str(u.text);
+	blocked = !slice_eq(canonical.url, f->download.url) && cluster_check_download(f->proxy->o.cluster, &canonical, e) < 0;
+	url_free(&u);
+	return blocked;
+}
+
 void
 proxy_fetch_asked(struct loop_msg *msg)
 {
@@ -369,7 +389,7 @@ proxy_fetch_asked(struct loop_msg *msg)
 	list_add_tail(&f->proxy->jobs, &f->job_link);
 	list_init(&f->later.link);
 	arena_init(&f->answer_arena, TOLD_BYTES);
-	if (f->proxy->o.cluster != NULL && cluster_check_download(f->proxy->o.cluster, &f->download, &e) < 0) {
+	if (is_blocked(f, &e)) {
 		g->metrics.download_blocked[STORE_STANDARD]++;
 		fail(f, 403, PROXY_BY_PROXY, &e);
 		return;

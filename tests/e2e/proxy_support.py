@@ -21,8 +21,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.body = self.read_body()
-        with self.server.lock:
-            self.server.log.append((self.command, self.path, list(self.headers.items()), self.body))
+        if self.server.keeps_log:
+            with self.server.lock:
+                self.server.log.append((self.command, self.path, list(self.headers.items()), self.body))
         self.server.answer(self, self.path.partition("?")[0])
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_PURGE = do_GET
@@ -88,6 +89,7 @@ class ScriptedOrigin(http.server.ThreadingHTTPServer):
             **(paths or {}),
         }
         self.log = []
+        self.keeps_log = True
         self.trailers = []
         self.lock = threading.Lock()
         self.port = self.server_address[1]
@@ -111,8 +113,8 @@ class ScriptedOrigin(http.server.ThreadingHTTPServer):
         self.server_close()
 
 
-def daemon(build, config=None, **more):
-    """One daemon with a scheduler inside; the rule /p2p/ and the one for blobs, digest mode off."""
+def daemon(build, config=None, before=None, **more):
+    """One daemon with a scheduler inside; the rule /p2p/ and the one for blobs, digest mode off. before: called with the cluster before it starts."""
     c = Cluster(build, peers=0, start=False, **more)
     peer = c.seed
     proxy = peer.config["proxy"]
@@ -123,6 +125,8 @@ def daemon(build, config=None, **more):
             proxy.setdefault(key, {}).update(value)
         else:
             proxy[key] = value
+    if before:
+        before(c)
     c.start()
     return c
 

@@ -394,6 +394,44 @@ def test_rate_and_block_list(build):
         same(("later", ask(port, o.url("/direct/x")).status, 200))
 
 
+def test_block_list(build):
+    lists = "seedClientConfig: {blockList: {task: {download: {urls: ['/p2p/s', '^http://h/p2p/'], tags: [bad]}}}}\n"
+    with contextlib.closing(ScriptedOrigin()) as o:
+        o.close = o.stop
+        with daemon(build, before=lambda c: open(os.path.join(c.seed.home, "dynconfig.yaml"), "w").write(
+                f"scheduler: {{addrs: ['127.0.0.1:{c.scheduler_port}']}}\n" + lists)) as c:
+            port = c.seed.proxy_port
+            for target, headers, status in ((o.url("/p2p/small"), {}, 403), (o.url("/p2p/f1"), {"X-Dragonfly-Tag": "bad"}, 403),
+                                            ("http://h:80/p2p/x", {}, 403), (o.url("/p2p/f1"), {}, 200), (o.url("/direct/x"), {}, 200)):
+                a = ask(port, target, headers)
+                same((f"{target} {headers}", (a.status, a.type), (status, "proxy" if status == 403 else None)))
+            same(("counted", c.seed.metric("dragonfly_client_download_task_blocked_total"), 3))
+            ends_well(c)
+
+
+def test_policy_and_manifests(build):
+    content = SMALL[:5000]
+    digest = sha(content)
+    rules = [{"regex": "manifests/sha256.*", "schedulingPolicy": "always"}, {"regex": "/p2p/"}]
+    paths = {f"/v2/a/manifests/{n}": lambda h: h.reply_file(content) for n in (f"sha256:{digest}", "latest", "sha256:abc")}
+    with contextlib.closing(ScriptedOrigin(paths)) as other:
+        other.close = other.stop
+        with world(build, {"rules": rules, "registryMirror": {"enableTaskIDBasedBlobDigest": True}}, paths) as (peer, o, port):
+            def registered():
+                return peer.metric("dragonfly_scheduler_register_peer_total")
+            ask(port, o.url("/p2p/small"))
+            same(("small, nobody is asked", registered(), 0))
+            ask(port, o.url("/p2p/small?1"), {"X-Dragonfly-Scheduling-Policy": "ALWAYS"})
+            same(("small, always", registered(), 1))
+            a = ask(port, o.url(f"/v2/a/manifests/sha256:{digest}"))
+            same(("manifest", (a.status, a.body, a.get("X-Dragonfly-Task-ID"), registered()), (200, content, digest, 2)))
+            a = ask(port, other.url(f"/v2/a/manifests/sha256:{digest}"))
+            same(("elsewhere", (a.body, a.get("X-Dragonfly-Task-ID"), len(other.seen())), (content, digest, 0)))
+            same(("tag", ask(port, o.url("/v2/a/manifests/latest")).is_direct, True))
+            a = ask(port, o.url("/v2/a/manifests/sha256:abc"))
+            same(("no digest", (a.status, a.get("X-Dragonfly-Task-ID")), (200, task_id(o.url("/v2/a/manifests/sha256:abc")))))
+
+
 # ---- clients of all kinds ----
 
 def test_many_open_ended_ranges_share_their_pieces(build):
