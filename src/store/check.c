@@ -32,7 +32,7 @@ struct check {
 	const char *part;               /* "meta" or "content" */
 	void *buffer;
 	/* The running task: */
-	const struct store_meta *m;
+	struct store_meta m;
 	struct piece *pieces;
 	uint32_t count, cap;
 };
@@ -116,7 +116,7 @@ read_journal(struct check *c, const char *name, int fd)
 				n = 0;
 				break;
 			}
-			if (r.type == STORE_RECORD_FINISHED && fits(c->m, &r))
+			if (r.type == STORE_RECORD_FINISHED && fits(&c->m, &r))
 				set_piece(c, &r, true);
 			else if (r.type == STORE_RECORD_DROPPED)
 				set_piece(c, &r, false);
@@ -128,7 +128,7 @@ read_journal(struct check *c, const char *name, int fd)
 static void
 check_piece(struct check *c, const struct store_file *f, const char *name, uint32_t n, uint64_t size)
 {
-	uint64_t at = n * c->m->piece_length, length = piece_length(c->m, n);
+	uint64_t at = n * c->m.piece_length, length = piece_length(&c->m, n);
 	const struct piece *p = &c->pieces[n];
 	struct err e = {0};
 	uint32_t crc;
@@ -169,18 +169,18 @@ check_pieces(struct check *c, const char *name)
 		goto done;
 	}
 	c->out->disk_bytes += (uint64_t)st.st_blocks * 512;
-	if (c->m->content_length != STORE_LENGTH_UNKNOWN && (uint64_t)st.st_size > c->m->content_length)
+	if (c->m.content_length != STORE_LENGTH_UNKNOWN && (uint64_t)st.st_size > c->m.content_length)
 		found(c, STORE_FOUND_DAMAGE, "content/%s: %" PRIu64 " bytes, the content has %" PRIu64, name, (uint64_t)st.st_size,
-			c->m->content_length);
+			c->m.content_length);
 	for (uint32_t n = 0; n < c->count; n++)
 		if (c->pieces[n].is_finished) {
 			have++;
 			check_piece(c, &f, name, n, (uint64_t)st.st_size);
 		}
-	if (c->m->finished_at != 0 && have != piece_count(c->m))
+	if (c->m.finished_at != 0 && have != piece_count(&c->m))
 		found(c, STORE_FOUND_DAMAGE, "meta/%s.m: finished, but the journal has %" PRIu64 " of %" PRIu64 " pieces", name, have,
-			piece_count(c->m));
-	else if (c->m->finished_at != 0)
+			piece_count(&c->m));
+	else if (c->m.finished_at != 0)
 		c->out->finished++;
 done:
 	if (f.fd >= 0)
@@ -218,15 +218,13 @@ static void
 check_task(struct check *c, const char *name, const char *id)
 {
 	char content[STORE_NAME_MAX], journal[STORE_NAME_MAX];
-	struct store_meta m;
 	struct arena a;
 	int fd;
 
 	arena_init(&a, 0);
-	if (read_record(c, name, id, &a, &m) < 0)
+	if (read_record(c, name, id, &a, &c->m) < 0)
 		goto done;
 	c->out->tasks++;
-	c->m = &m;
 	c->count = 0;
 	if (c->cap > 0)
 		memset(c->pieces, 0, c->cap * sizeof(*c->pieces));

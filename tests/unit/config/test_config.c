@@ -149,6 +149,8 @@ check_defaults(const struct config *d)
 	assert_true(d->x.scheduler.mesh);
 	assert_int_equal(d->x.piece.tls, CONFIG_PIECE_TLS_AUTO);
 	assert_int_equal(d->x.download.max_concurrent_tasks, 1024);
+	assert_int_equal(d->x.storage.capacity_bytes, 0);
+	assert_int_equal(d->x.storage.sync, CONFIG_SYNC_COMPLETE);
 	free(path);
 }
 
@@ -206,6 +208,11 @@ values_are_converted_by_their_key(void **state)
 	assert_int_equal(c.storage.writeback_mode, CONFIG_WRITEBACK_OFF);
 	assert_true(c.storage.dir[0] == '/');
 	done();
+	load("x: {storage: {capacity: 2TiB, sync: piece}}", 0);
+	assert_int_equal(c.x.storage.capacity_bytes, UINT64_C(2) << 40);
+	assert_int_equal(c.x.storage.sync, CONFIG_SYNC_PIECE);
+	done();
+	refuses("x: {storage: {sync: sometimes}}", "x.storage.sync");
 	load("gc: {interval: 1h 30m, policy: {distThreshold: 10GB, taskTTL: 0}}", 0);
 	assert_int_equal(c.gc.interval_ms, 5400000);
 	assert_int_equal(c.gc.policy.disk_threshold_bytes, 10000000000);
