@@ -140,6 +140,10 @@ count_end(struct task_caller *c, bool is_good)
 {
 	struct engine_metrics *m = &engine_of(c)->metrics;
 
+	if (c->is_declined) {
+		m->download_finished++;
+		return;
+	}
 	if (!is_good) {
 		m->download_failed++;
 		if (c->series != NULL)
@@ -211,8 +215,10 @@ caller_find_range(struct task_caller *c, struct err *e)
 	const struct common_download *d = &c->download;
 	uint64_t length = c->task->store->content_length;
 
-	if (c->events->on_length != NULL)
-		return c->events->on_length(c->ctx, c->task->store, &c->has_range, &c->range, e);
+	if (c->events->on_length != NULL) {
+		c->is_declined = c->events->on_length(c->ctx, c->task->store, &c->has_range, &c->range, e) < 0;
+		return c->is_declined ? -1 : 0;
+	}
 	if (d->range != NULL) {
 		c->has_range = true;
 		c->range = (struct byte_range){.start = d->range->start, .length = d->range->length};

@@ -107,6 +107,7 @@ struct task_caller {
 	int64_t asked_at;               /* wall ns */
 	struct stats_series *series;    /* where it is counted, once the task is prepared */
 	bool has_started, is_over, was_finished;
+	bool is_declined;               /* its on_length wanted nothing: no failure */
 	bool in_order;
 	uint32_t horizon;               /* pieces from here on are not started for it; 0: all are */
 	bool has_range;

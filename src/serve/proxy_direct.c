@@ -29,7 +29,7 @@ struct proxy_direct {
 	struct http_call *call;         /* NULL once it ended */
 	struct buf up, down;            /* what the slower end did not take yet */
 	bool up_ended;                  /* the client's body is complete */
-	bool wants_upgrade, head_sent;
+	bool wants_upgrade, head_sent, is_mirror;
 	struct arena arena;             /* of the answer's trailers, when they came before the client took the rest */
 	struct h1_field trailers[H1_TRAILERS_MAX];
 	size_t trailer_count;
@@ -239,12 +239,15 @@ on_error(void *ctx, enum http_failure f, const struct err *e)
 	struct proxy_side *side = d->side;
 	struct http_exchange *x = d->x;
 	bool head_sent = d->head_sent;
+	struct err why = *e;
 
+	if (d->is_mirror && f == HTTP_NO_TLS)
+		err_set(&why, e->code, "%s%s", e->text, PROXY_PLAIN_HINT);
 	d->call = NULL;
 	direct_free(d);
 	if (!head_sent) {
 		proxy_refuse(side, x, f == HTTP_TIMED_OUT ? 504 : f == HTTP_BAD_REQUEST ? 400 : 502, f == HTTP_BAD_REQUEST ? PROXY_BY_PROXY :
-		    PROXY_BY_BACKEND, NULL, 0, e->text);
+		    PROXY_BY_BACKEND, NULL, 0, why.text);
 		return;
 	}
 	log_warn("upstream broke off within its answer client=%s error=\"%s\"", conn_peer_text(http_exchange_conn(x)), e->text);
@@ -301,6 +304,7 @@ proxy_direct(const struct proxy_request *r)
 	d->side = side;
 	d->x = r->x;
 	d->wants_upgrade = is_upgrade;
+	d->is_mirror = r->is_mirror;
 	list_add_tail(&side->direct, &d->link);
 	proxy_raw_target(r->url, &target);
 	q.target = buf_slice(&target);

@@ -164,6 +164,11 @@ fail_as_ended(struct proxy_fetch *f, const struct task_end *end)
 		fail(f, 400, PROXY_BY_DFDAEMON, end->err);
 	} else if (o != NULL && o->e.failure == SOURCE_INVALID_LENGTH) {
 		fail(f, 422, PROXY_BY_DFDAEMON, end->err);
+	} else if (o != NULL && o->e.failure == SOURCE_TLS && f->is_mirror) {
+		struct err hint;
+
+		err_set(&hint, end->err->code, "%s%s", end->err->text, PROXY_PLAIN_HINT);
+		fail(f, 502, PROXY_BY_BACKEND, &hint);
 	} else if (o != NULL && o->e.is_backend) {
 		fail(f, o->e.failure == SOURCE_TIMEOUT ? 504 : 502, PROXY_BY_BACKEND, end->err);
 	} else if (strstr(end->err->text, "no space left on device") != NULL) {

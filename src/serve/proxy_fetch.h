@@ -57,6 +57,7 @@ struct proxy_fetch {
 	struct arena arena;
 	struct common_download download;
 	struct proxy_wish wish;
+	bool is_mirror;
 	struct slice key;               /* for proxy_blob_keep; absent: not to be remembered */
 	uint64_t generation;
 	char want[DIGEST_HEX_MAX];      /* the sha256 that the content must have, or "" */

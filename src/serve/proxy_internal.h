@@ -130,6 +130,7 @@ struct proxy_request {
 	struct slice url;               /* absolute, as it was asked for */
 	struct url *parsed;             /* the same in canonical form */
 	bool drops_authorization;       /* it was our credential */
+	bool is_mirror;                 /* origin form on the plain port: the registry was chosen here */
 };
 
 /* The handler of every side's http_server; ctx is the side. */
@@ -147,6 +148,9 @@ bool proxy_warm(const struct proxy_request *r);
 #define PROXY_BY_PROXY "proxy"
 #define PROXY_BY_DFDAEMON "dfdaemon"
 #define PROXY_BY_BACKEND "backend"
+
+/* What may be wrong when a registry that was asked over https does no TLS. */
+#define PROXY_PLAIN_HINT "; a registry that speaks plain HTTP must be named in proxy.registryMirror.plainHTTP"
 
 /* An error answer that is ours: status, X-Dragonfly-Error-Type, more fields, and a line of text that names the cause (NULL: no body). Logged
  * and counted. */

@@ -384,6 +384,7 @@ proxy_p2p(const struct proxy_request *r, const struct config_proxy_rule *rule)
 	set_header(f, r);
 	set_rest(f, r, rule);
 	set_want(f);
+	f->is_mirror = r->is_mirror;
 	buf_clear(&side->key);
 	if (f->download.output_path.n == 0 && proxy_blob_key(r, &side->key))
 		f->key = copy(&f->arena, buf_slice(&side->key));

@@ -162,6 +162,8 @@ make_url(struct proxy_request *r, struct buf *url)
 	} else if (proxy_mirror_base(c, h1_get(r->head, "x-dragonfly-registry"), target, url, &e) < 0) {
 		proxy_refuse(r->side, r->x, e.code == ERR_PERMISSION_DENIED ? 403 : 400, PROXY_BY_PROXY, NULL, 0, e.text);
 		return false;
+	} else {
+		r->is_mirror = true;
 	}
 	buf_append_slice(url, target);
 	return true;

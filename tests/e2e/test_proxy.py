@@ -157,6 +157,9 @@ def test_mirror(build):
             same(("header wins", other.seen()[-1][1], "/direct/x?ns=http://127.0.0.1:9"), ("all", len(other.seen()), 3))
             ask(port, origin.url("/direct/x"), {"X-Dragonfly-Registry": there})
             same(("not for absolute targets", len(other.seen()), 3))
+            for path in ("/direct/x", f"/v2/x/blobs/sha256:{'0' * 64}"):
+                a = ask(port, f"{path}?ns=127.0.0.1:{other.port}")
+                same(("no TLS there", (a.status, a.type, b"registryMirror.plainHTTP" in a.body), (502, "backend", True)))
             a = ask(port, f"/direct/x?ns=127.0.0.1:{origin.port}")
             same(("the mirror's own host is asked as the mirror is", (a.status, a.body), (200, b"hello")))
             a = ask(port, "/x", {"X-Dragonfly-Registry": "http://[bad"})
