@@ -2,8 +2,10 @@
 """Fan-out: one origin, one seed with the scheduler inside and n peers, each behind its own link; all peers ask for one file at once.
 
 usage: /usr/bin/python3 tests/bench/fanout.py BUILD [--peers N] [--mib SIZE] [--mbit RATE] [--runs K] [--dir DIR] [--logs DIR]
+                                              [--scheduler SCHEDULER [--dfdaemon DFDAEMON --dfget DFGET]]
 
-BUILD holds dfget, dfdaemon and tests/origin/origin. Every node is a network namespace; its veth into a common bridge carries RATE Mbit/s each
+With --scheduler it is that of the project in Go, on a node of its own; with --dfdaemon and --dfget every run is done with those of another make
+too, and the ratio of the times is printed. BUILD holds dfget, dfdaemon and tests/origin/origin. Every node is a network namespace; its veth into a common bridge carries RATE Mbit/s each
 way (tbf at both ends). The bridge has a namespace of its own, so that nothing of the machine's network is touched. Printed is
 when the last peer was done against the bound max(S/rate, n S / ((n + 1) rate)): the origin's link and every peer's link must carry the file
 once, and n copies must leave by n + 1 uplinks. Needs root and ip, tc; without them it says so and ends with 0.
@@ -126,12 +128,40 @@ x:
 """
 
 
+CONFIG_OTHER = """\
+server:
+  pluginDir: {dir}/plugin
+  cacheDir: {dir}/cache
+"""
+
+GO_SCHEDULER = """\
+server: {{advertiseIP: {ip}, listenIP: {ip}, port: {port}, workHome: {dir}, logDir: {dir}/log, pluginDir: {dir}/plugin, dataDir: {dir}/data, cacheDir: {dir}/cache}}
+scheduler: {{algorithm: default, backToSourceCount: 200, retryBackToSourceLimit: 3, retryLimit: 5, retryInterval: 1s}}
+dynConfig: {{refreshInterval: 1m}}
+job: {{enable: false}}
+metrics: {{enable: false}}
+network: {{enableIPv6: false}}
+"""
+
+GO_DYNCONFIG = """\
+applications: []
+seedPeerClusterConfig: {loadLimit: 2000}
+schedulerClusterConfig: {candidateParentLimit: 3, filterParentLimit: 15}
+schedulerClusterClientConfig: {loadLimit: 200}
+"""
+GO_START_S = 3
+GO_SEEDS_S = 36           # it looks for seed peers every 30 s
+
+
 class Cluster:
-    def __init__(self, options, work):
+    def __init__(self, options, work, is_other=False):
         self.options = options
         self.work = work
+        self.is_other = is_other
+        self.dfdaemon = options.dfdaemon if is_other else os.path.join(options.build, "dfdaemon")
+        self.dfget = options.dfget if is_other else os.path.join(options.build, "dfget")
         self.peers = ["p%d" % i for i in range(options.peers)]
-        self.links = Links(["origin", "seed"] + self.peers, options.mbit)
+        self.links = Links(["origin", "seed"] + self.peers + (["sched"] if options.scheduler else []), options.mbit)
         self.running = []
         self.origin = None
 
@@ -145,14 +175,27 @@ class Cluster:
         os.mkdir(path)
         text = CONFIG.format(name=name, ip=self.links.address(name), dir=path, seed="true" if name == "seed" else "false")
         with open(path + "/dfdaemon.yaml", "w") as f:
-            f.write(text + (CONFIG_SCHEDULER % SCHEDULER_PORT if name == "seed" else ""))
+            f.write(text + (CONFIG_SCHEDULER % SCHEDULER_PORT if name == "seed" and not self.options.scheduler else "") +
+                    (CONFIG_OTHER.format(dir=path) if self.is_other else ""))
         with open(path + "/dynconfig.yaml", "w") as f:
-            f.write("scheduler:\n  addrs: ['%s:%d']\n" % (self.links.address("seed"), SCHEDULER_PORT))
-        command = [os.path.join(self.options.build, "dfdaemon"), "-c", path + "/dfdaemon.yaml", "--dynconfig", path + "/dynconfig.yaml",
+            f.write("scheduler:\n  addrs: ['%s:%d']\n" % (self.links.address("sched" if self.options.scheduler else "seed"), SCHEDULER_PORT))
+        command = [self.dfdaemon, "--config", path + "/dfdaemon.yaml", "--dynconfig", path + "/dynconfig.yaml",
                    "--console", "--log-dir", path + "/logs"]
         if self.options.logs:
             command += ["-l", "debug"]
         return self.start(name, command, stdout=open(path + "/log", "w"), stderr=subprocess.STDOUT)
+
+    def go_scheduler(self):
+        path = os.path.join(self.work, "sched")
+        for d in ("log", "plugin", "data", "cache"):
+            os.makedirs(os.path.join(path, d))
+        with open(path + "/scheduler.yaml", "w") as f:
+            f.write(GO_SCHEDULER.format(ip=self.links.address("sched"), port=SCHEDULER_PORT, dir=path))
+        with open(path + "/dynconfig.yaml", "w") as f:
+            f.write(GO_DYNCONFIG)
+        self.start("sched", [self.options.scheduler, "--config", path + "/scheduler.yaml", "--dynconfig", path + "/dynconfig.yaml"],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(GO_START_S)
 
     def wait_for_socket(self, name, process):
         path = os.path.join(self.work, name, "sock")
@@ -167,15 +210,17 @@ class Cluster:
         self.links.open()
         self.origin = self.start("origin", [os.path.join(self.options.build, "tests/origin/origin"), "--bind", self.links.address("origin"),
                                             "--port", "8080", "--dir", directory], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if self.options.scheduler:
+            self.go_scheduler()
         self.wait_for_socket("seed", self.daemon("seed"))
         started = [(name, self.daemon(name)) for name in self.peers]
         for name, process in started:
             self.wait_for_socket(name, process)
-        time.sleep(1)           # all hosts announced
+        time.sleep(GO_SEEDS_S if self.options.scheduler else 1)         # all hosts announced
 
     def get(self, name, url):
         path = os.path.join(self.work, name)
-        return subprocess.Popen([os.path.join(self.options.build, "dfget"), "--endpoint", path + "/sock", "-O", path + "/out", url],
+        return subprocess.Popen([self.dfget, "--endpoint", path + "/sock", "-O", path + "/out", url],
                                 stdout=open(path + "/get.log", "w"), stderr=subprocess.STDOUT)
 
     def all_at_once(self, url):
@@ -236,11 +281,11 @@ def make_file(path, mib):
     return digest_of(path)
 
 
-def one_run(options, base):
+def one_run(options, base, is_other=False):
     work = tempfile.mkdtemp(prefix="dffan", dir=base)
     os.mkdir(work + "/www")
     want = make_file(work + "/www/file", options.mib)
-    cluster = Cluster(options, work)
+    cluster = Cluster(options, work, is_other)
     try:
         cluster.open(work + "/www")
         load = os.getloadavg()[0]
@@ -254,7 +299,7 @@ def one_run(options, base):
         raise RuntimeError("wrong bytes at " + " ".join(wrong))
     size, rate = options.mib << 20, options.mbit * 1e6 / 8 * PAYLOAD
     bound = max(size / rate, options.peers * size / ((options.peers + 1) * rate))
-    print("fan-out %d MiB to %d peers at %d Mbit/s: first %.1f median %.1f last %.1f s; bound %.1f s; last/bound %.2f; origin %.2f x; load %.1f"
+    print(("other make: " if is_other else "") + "fan-out %d MiB to %d peers at %d Mbit/s: first %.1f median %.1f last %.1f s; bound %.1f s; last/bound %.2f; origin %.2f x; load %.1f"
           % (options.mib, options.peers, options.mbit, times[0], statistics.median(times), times[-1], bound, times[-1] / bound,
              sent / size, load), flush=True)
     return times[-1] / bound
@@ -284,7 +329,12 @@ def main():
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--dir", help="where nodes keep their files (default: the system's temporary directory)")
     parser.add_argument("--logs", help="keep the daemons' logs here, with debug lines")
+    parser.add_argument("--scheduler", help="the scheduler in Go, instead of the one inside the seed")
+    parser.add_argument("--dfdaemon", help="another make's, to compare with")
+    parser.add_argument("--dfget", help="another make's")
     options = parser.parse_args()
+    if (options.dfdaemon is None) != (options.dfget is None) or (options.dfdaemon and not options.scheduler):
+        parser.error("--dfdaemon and --dfget go together, with --scheduler")
     if not 1 <= options.peers <= 200 or options.mib < 1 or options.mbit < 1 or options.runs < 1:
         parser.error("from 1 to 200 peers, the rest above 0")
     options.build = os.path.abspath(options.build)
@@ -294,13 +344,19 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         check_machine()
-        ratios = [one_run(options, options.dir) for _ in range(options.runs)]
+        ratios, others = [], []
+        for _ in range(options.runs):
+            ratios.append(one_run(options, options.dir))
+            if options.dfdaemon:
+                others.append(one_run(options, options.dir, True))
     except Skip as e:
         print("fan-out skipped: %s" % e)
         return 0
     except RuntimeError as e:
         print("fan-out failed: %s" % e, file=sys.stderr)
         return 1
+    if others:
+        print("fan-out: ours needs %.2f of the other make's time" % (statistics.median(ratios) / statistics.median(others)))
     if options.runs > 1:
         print("fan-out median of %d: last/bound %.2f" % (options.runs, statistics.median(ratios)))
     return 0
