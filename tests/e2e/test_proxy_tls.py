@@ -163,6 +163,13 @@ class World:
     def url(self, path, host="localhost"):
         return f"https://{host}:{self.tls.port}{path}"
 
+    def check_logs(self):
+        """Of daemons built with sanitizers, also what they say at their end."""
+        for p in self.cluster.all:
+            p.stop()
+            for word in ("Sanitizer", "runtime error"):
+                equal([line for line in p.log().splitlines() if word in line], [], p.name)
+
     def close(self):
         self.cluster.close()
         for server in (self.tls, self.plain, self.expired):
@@ -566,7 +573,9 @@ def main():
     global world
     world = World(sys.argv[1])
     try:
-        return run_tests(globals(), sys.argv)
+        code = run_tests(globals(), sys.argv)
+        world.check_logs()
+        return code
     finally:
         world.close()
 

@@ -21,6 +21,7 @@
 #include "net/conn.h"
 #include "net/http_server.h"
 #include "net/loop.h"
+#include "net/tls.h"
 
 #define WAIT_MS 10000
 #define BIG (32u * 1024 * 1024)
@@ -641,6 +642,66 @@ shutdown_waits_for_what_runs(void **state)
 	buf_free(&none);
 }
 
+/* ---- TLS where plain text is served ---- */
+
+static struct tls_config *
+start_tls(void *ctx, struct conn *c)
+{
+	(void)c;
+	return ctx != NULL ? tls_config_ref(ctx) : NULL;
+}
+
+static size_t
+take_answer(struct conn *c, void *ctx, const uint8_t *p, size_t n)
+{
+	(void)c;
+	buf_append(&((struct world *)ctx)->tunnel_in, p, n);
+	return n;
+}
+
+static void
+tls_is_taken_on_the_plain_port_where_it_is_wanted(void **state)
+{
+	static const struct conn_events client_events = {.on_data = take_answer};
+	static const char request[] = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+	struct world *w = *state;
+	struct tls_config *server = tls_server_new(&(struct tls_server_opts){
+		.cert_file = "tests/vectors/tls/server.crt", .key_file = "tests/vectors/tls/server.key"}, NULL);
+	struct tls_config *client = tls_client_new(&(struct tls_client_opts){.ca_file = "tests/vectors/tls/ca.crt"}, NULL);
+	int64_t end = clock_mono_ms() + WAIT_MS;
+	char *answer;
+
+	w->opts.start_tls = start_tls;
+	w->opts.start_tls_ctx = server;
+	start(w);
+	w->tunnel = conn_adopt(w->loop, dial(w), &(struct conn_opts){.tls = client, .tls_name = "localhost"}, &client_events, w);
+	conn_write(w->tunnel, request, strlen(request), NULL);
+	while (!slice_ends(buf_slice(&w->tunnel_in), "/hello") && clock_mono_ms() < end)
+		loop_turn(w->loop, 50);
+	assert_true(slice_starts(buf_slice(&w->tunnel_in), "HTTP/1.1 200"));
+	answer = ask(w, "GET /plain HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	assert_non_null(strstr(answer, "HTTP/1.1 200"));
+	free(answer);
+	tls_config_unref(server);
+	tls_config_unref(client);
+}
+
+static void
+tls_on_the_plain_port_is_answered_in_plain_text(void **state)
+{
+	struct world *w = *state;
+
+	for (int i = 0; i < 2; i++) {
+		char *answer = ask(w, "\x16\x03\x01\x02");
+
+		assert_true(slice_starts(slice_str(answer), "HTTP/1.1 400"));
+		free(answer);
+		/* The same where nobody has a configuration at hand. */
+		w->opts.start_tls = start_tls;
+		start(w);
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
@@ -665,6 +726,8 @@ main(void)
 		T(connect_gives_the_connection_away_with_its_bytes),
 		T(one_connection_too_many_is_closed),
 		T(shutdown_waits_for_what_runs),
+		T(tls_is_taken_on_the_plain_port_where_it_is_wanted),
+		T(tls_on_the_plain_port_is_answered_in_plain_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

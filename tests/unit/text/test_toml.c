@@ -200,7 +200,7 @@ static void
 odd_but_right_documents_are_taken(void **state)
 {
 	static const char *const rows[] = {
-		"", "\n", "# only", "\xef\xbb\xbf" "a = 1", "[ a . 'b' ]", "a . b = 1", "1 = 1", "\"\" = 1", "-_ = 1", "a = 1 # c", "[a]#c\n", "a = [\n]\n", "\r\n[a]\r\nb=1\r\n",
+		"", "\n", "# only", ("\xef\xbb\xbf" "a = 1"), "[ a . 'b' ]", "a . b = 1", "1 = 1", "\"\" = 1", "-_ = 1", "a = 1 # c", "[a]#c\n", "a = [\n]\n", "\r\n[a]\r\nb=1\r\n",
 	};
 
 	(void)state;
