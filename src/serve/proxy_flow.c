@@ -143,8 +143,9 @@ set_parts(struct proxy_flow *fl, const struct proxy_part *parts, size_t count)
 {
 	if (count <= 1) {
 		fl->part_count = 1;
-		fl->parts[0] = count == 0 ? (struct flow_part){.end = fl->blob->content_length} :
-		    (struct flow_part){.start = parts[0].start, .end = parts[0].start + parts[0].length};
+		fl->parts[0] = (struct flow_part){0};
+		fl->parts[0].start = count > 0 ? parts[0].start : 0;
+		fl->parts[0].end = count > 0 ? parts[0].start + parts[0].length : fl->blob->content_length;
 		return;
 	}
 	fl->part_count = count + 1;
@@ -159,6 +160,19 @@ add(struct h1_field *fields, size_t *n, const char *name, struct slice value)
 	fields[(*n)++] = (struct h1_field){slice_str(name), value};
 }
 
+/* Whether the digest is the one in the name; it is not asked again. */
+static bool
+judge(struct proxy_flow *fl, const char *hex)
+{
+	bool is_good = strcmp(hex, fl->want) == 0;
+
+	fl->want = NULL;
+	if (fl->fetch != NULL)
+		fl->fetch->verdict = is_good ? PROXY_DIGEST_MATCHES : PROXY_DIGEST_DIFFERS;
+	fl->blob->is_good |= is_good;
+	return is_good;
+}
+
 /* The whole content of a small task is compared with its digest before the head, so that a wrong one ends in an error that can be read. */
 static bool
 small_is_wrong(struct proxy_flow *fl)
@@ -168,19 +182,12 @@ small_is_wrong(struct proxy_flow *fl)
 	uint8_t *buf = fl->side->buffer;
 	struct err e;
 
-	if (!fl->is_hashing || b->content_length > PROXY_READ_BYTES || fl->ready < b->content_length)
+	if (fl->want == NULL || b->content_length > PROXY_READ_BYTES || fl->ready < b->content_length)
 		return false;
 	if (b->content_length > 0 && store_file_pread(b->file, buf, (size_t)b->content_length, 0, &e) < 0)
 		return false;
 	digest_hex(DIGEST_SHA256, buf, (size_t)b->content_length, hex);
-	fl->is_hashing = false;
-	if (strcmp(hex, fl->fetch->want) == 0) {
-		fl->fetch->verdict = PROXY_DIGEST_MATCHES;
-		fl->blob->is_good = true;
-		return false;
-	}
-	fl->fetch->verdict = PROXY_DIGEST_DIFFERS;
-	return true;
+	return !judge(fl, hex);
 }
 
 /* The head, and with it the first bytes where they are at hand: one call to the system, and one segment for small answers. */
@@ -190,7 +197,7 @@ send_head(struct proxy_flow *fl, int status, const struct h1_field *fields, size
 	uint64_t limit = fl->ready < fl->parts[0].end ? fl->ready : fl->parts[0].end;
 	size_t first = 0, took = 0, stored = fl->blob->field_count;
 
-	if (fl->part_count == 1 && !fl->is_hashing && fl->at < limit)
+	if (fl->part_count == 1 && fl->want == NULL && fl->at < limit)
 		first = limit - fl->at < fl->step ? (size_t)(limit - fl->at) : fl->step;
 	if (first > 0 && store_file_pread(fl->blob->file, fl->side->buffer, first, fl->at, NULL) < 0)
 		first = 0;
@@ -261,14 +268,7 @@ last_is_good(struct proxy_flow *fl, const uint8_t *p, size_t n)
 
 	digest_update(&all, p, n);
 	digest_final_hex(&all, hex);
-	fl->is_hashing = false;
-	if (strcmp(hex, fl->fetch->want) == 0) {
-		fl->fetch->verdict = PROXY_DIGEST_MATCHES;
-		fl->blob->is_good = true;
-		return true;
-	}
-	fl->fetch->verdict = PROXY_DIGEST_DIFFERS;
-	return false;
+	return judge(fl, hex);
 }
 
 /* Sends bytes of the present part; 1: all that are ready went, 0: the client takes no more now, -1: the flow is over. */
@@ -289,12 +289,12 @@ send_content(struct proxy_flow *fl, uint64_t *budget)
 			proxy_flow_break(fl, e.text);
 			return -1;
 		}
-		if (fl->is_hashing && fl->at + n == fl->blob->content_length && !last_is_good(fl, buf, n)) {
+		if (fl->want != NULL && fl->at + n == fl->blob->content_length && !last_is_good(fl, buf, n)) {
 			proxy_flow_break(fl, "the content does not have the digest of its name");
 			return -1;
 		}
 		took = http_exchange_write(fl->x, buf, n);
-		if (fl->is_hashing)
+		if (fl->want != NULL)
 			digest_update(&fl->hash, buf, took);
 		fl->at += took;
 		fl->sent += took;

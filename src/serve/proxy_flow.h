@@ -50,7 +50,7 @@ struct proxy_flow {
 	size_t text_left;               /* of the present part's text */
 	uint64_t sent, total;
 
-	bool is_hashing;                /* until the last bytes were compared */
+	const char *want;               /* sha256 of the whole content, until the last bytes were compared; else NULL */
 	struct digest hash;
 	size_t step;                    /* bytes to read at a time: what the socket took lately */
 	struct loop_timer turn;

@@ -67,7 +67,7 @@ proxy_fetch_news(struct loop_msg *msg)
 		f->blob = NULL;
 		fl->was_finished = f->was_finished;
 		if (f->want[0] != '\0' && !f->is_range && !fl->blob->is_good) {
-			fl->is_hashing = true;
+			fl->want = f->want;
 			digest_init(&fl->hash, DIGEST_SHA256);
 		}
 	}

@@ -188,8 +188,9 @@ go(struct proxy_request *r)
 }
 
 static void
-route(struct proxy_request *r)
+route(const struct proxy_request *asked)
 {
+	struct proxy_request whole = *asked, *r = &whole;
 	struct buf text = BUF_INIT;
 	struct url u;
 	struct err e;

@@ -334,7 +334,7 @@ names_range(struct slice list)
 
 		if (slice_ieq_str(slice_trim(one), "range"))
 			return true;
-		list = semi < 0 ? (struct slice){0} : slice_sub(list, (size_t)semi + 1, list.n);
+		list = semi < 0 ? slice_sub(list, list.n, 0) : slice_sub(list, (size_t)semi + 1, list.n);
 	}
 	return false;
 }
