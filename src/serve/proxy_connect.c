@@ -12,6 +12,9 @@
 
 #define DIAL_MS (30 * 1000)
 
+static const struct h1_field challenge[] = {
+	{{(const uint8_t *)"Proxy-Authenticate", 18}, {(const uint8_t *)"Basic realm=\"dragonfly\"", 23}}};
+
 /* A CONNECT whose upstream is being connected to. */
 struct proxy_dial {
 	struct list link;
@@ -127,6 +130,9 @@ proxy_connect(struct proxy_side *side, struct http_exchange *x, struct slice hos
 
 	if (i != NULL && i->takes(i, host, port))
 		i->connect(i, side, x, proxy_tunnel_new(host, port, is_authenticated));
+	else if (!is_authenticated)
+		/* Inside nobody could ask for it any more. */
+		proxy_refuse(side, x, 407, PROXY_BY_PROXY, challenge, 1, "a tunnel to this host needs the proxy credential in Proxy-Authorization");
 	else
 		dial(side, x, host, port);
 }

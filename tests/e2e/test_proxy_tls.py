@@ -405,7 +405,7 @@ def test_only_chosen_hosts_are_intercepted(build):
 
 
 def test_credentials_inside_tunnels(build):
-    peer = world.extra_peer({"basicAuth": {"username": "admin", "password": "dragonfly"}})
+    peer = world.extra_peer({"basicAuth": {"username": "admin", "password": "dragonfly"}, "interceptHosts": ["localhost"]})
     ca = f"{peer.store}/proxy-ca/ca.crt"
     word = "Basic " + base64.b64encode(b"admin:dragonfly").decode()
     rows = (("", "", b"401"), ("", f"Authorization: {word}\r\n", b"200"), (f"Proxy-Authorization: {word}\r\n", "", b"200"))
@@ -418,6 +418,11 @@ def test_credentials_inside_tunnels(build):
     s, head = tunnel("localhost", world.tls.port, fields="Proxy-Authorization: Basic YTpi\r\n", proxy_port=peer.proxy_port)
     contains(head, "HTTP/1.1 407")
     s.close()
+    # Where nobody looks inside, the CONNECT itself needs it.
+    for outer, want in (("", "407"), (f"Proxy-Authorization: {word}\r\n", "200")):
+        s, head = tunnel("127.0.0.1", world.tls.port, fields=outer, proxy_port=peer.proxy_port)
+        contains(head, f"HTTP/1.1 {want}", "a blind tunnel")
+        s.close()
     peer.stop()
 
 
