@@ -290,7 +290,9 @@ proxy_direct(const struct proxy_request *r)
 	struct buf target = BUF_INIT;
 	struct h1_field fields[H1_FIELDS_MAX];
 	char *host = slice_dup(url_hostname(r->parsed)), *method = slice_dup(r->head->method);
-	bool is_tls = slice_eq_str(r->parsed->scheme, "https"), is_upgrade = r->head->wants_upgrade && !r->head->has_body;
+	/* Not to HTTP/2: its settings would be lost, and nobody here speaks it. */
+	bool is_upgrade = r->head->wants_upgrade && !r->head->has_body && !h1_has_token(r->head, "upgrade", "h2c");
+	bool is_tls = slice_eq_str(r->parsed->scheme, "https");
 	struct http_request q = {
 		.method = method, .host = host, .port = (uint16_t)url_port(r->parsed), .fields = fields, .tls = is_tls ? p->upstream_tls : NULL,
 		.has_body = r->head->has_body, .has_length = r->head->has_length, .length = r->head->length,

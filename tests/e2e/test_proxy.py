@@ -5,13 +5,16 @@ bodies in both directions, clients that are slow or go away, origins that lie.
 usage: test_proxy.py BUILD_DIR [TEST...]"""
 import contextlib
 import http.client
+import io
 import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import Origin, free_ports, run_tests, wait_for                               # noqa: E402
@@ -545,6 +548,50 @@ def test_blind_tunnel(build):
         assert got.startswith(b"HTTP/1.1 502 "), got
         got, _ = raw(port, b"CONNECT :443 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert got.startswith(b"HTTP/1.1 400 "), got
+
+
+def run_tool(peer, args, proxy=True, **more):
+    env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    if proxy:
+        env["http_proxy"] = f"http://127.0.0.1:{peer.proxy_port}"
+    return subprocess.run(args, env=env, cwd=peer.home, capture_output=True, timeout=60, stdin=subprocess.DEVNULL, **more)
+
+
+def test_curl_and_wget(build):
+    with world(build) as (peer, o, port):
+        x = f"http://127.0.0.1:{port}"
+        for flags, want in (([], F1), (["-r", "4194300-4194309"], F1[4194300:4194310])):
+            done = run_tool(peer, ["curl", "-sS", "-x", x, *flags, o.url("/p2p/f1")], proxy=False)
+            same((f"curl {flags}", done.stdout == want, True))
+        assert not shutil.which("wget") or run_tool(peer, ["wget", "-q", "-O", "w", o.url("/p2p/f1")]).returncode == 0
+        if shutil.which("wget"):
+            at = os.path.join(peer.home, "w")
+            os.truncate(at, 3 * MIB + 5)
+            for _ in range(2):          # the rest; then there is nothing left, 416
+                done = run_tool(peer, ["wget", "-c", "-O", "w", o.url("/p2p/f1")])
+                with open(at, "rb") as f:
+                    same(("wget -c", (done.returncode, f.read() == F1), (0, True)))
+
+
+def test_pip(build):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as z:
+        z.writestr("tiny/__init__.py", "x = 1\n" * 1000)
+        z.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        z.writestr("tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        z.writestr("tiny-1.0.dist-info/RECORD", "")
+    name = "tiny-1.0-py3-none-any.whl"
+    paths = {"/simple/tiny/": lambda h: h.reply(200, f'<a href="/packages/{name}">{name}</a>'.encode(), ("Content-Type", "text/html")),
+             f"/packages/{name}": lambda h: h.reply_file(data.getvalue())}
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
+        print("skipped: no pip")
+        return
+    with world(build, {"rules": [{"regex": r"/packages/.*\.(whl|tar.gz)$"}]}, paths) as (peer, o, port):
+        done = run_tool(peer, [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "-d", peer.home,
+                               "--index-url", o.url("/simple/"), "--trusted-host", "127.0.0.1", "--proxy", f"http://127.0.0.1:{port}", "tiny"])
+        assert done.returncode == 0, done.stderr.decode()
+        with open(os.path.join(peer.home, name), "rb") as f:
+            same(("wheel", f.read() == data.getvalue(), True), ("from the cluster", peer.metric(VIA) >= 1, True))
 
 
 def test_stop_lets_running_answers_end(build):
