@@ -304,6 +304,16 @@ collect_add(struct collect *c, const struct common_peer *peers, size_t n)
 		add_one(c, &peers[i]);
 }
 
+size_t
+collect_live(const struct collect *c)
+{
+	size_t n = 0;
+
+	LIST_EACH(it, next, &c->parents)
+		n += !CONTAINER_OF(it, struct parent, link)->is_dropped;
+	return n;
+}
+
 bool
 collect_is_open(const struct collect *c)
 {

@@ -73,6 +73,8 @@ struct collect *collect_new(struct session *s);
 void collect_free(struct collect *c);
 /* Candidate parents from the scheduler: new ones are asked, known ones asked again where their stream is over. */
 void collect_add(struct collect *c, const struct common_peer *peers, size_t n);
+/* Parents that are asked. */
+size_t collect_live(const struct collect *c);
 /* True while a parent may still tell of more pieces. */
 bool collect_is_open(const struct collect *c);
 /* The parents as messages for a reschedule; *n of them. Freed by the caller with free(). */

@@ -157,6 +157,7 @@ end_quietly(struct session *s)
 	loop_timer_clear(loop_of(s), &s->stall);
 	loop_timer_clear(loop_of(s), &s->late);
 	loop_timer_clear(loop_of(s), &s->turn);
+	loop_timer_clear(loop_of(s), &s->more);
 	if (s->collect != NULL)
 		parents_leave_turns(s->collect);
 	list_del(&s->link);
@@ -250,16 +251,39 @@ count_answer(struct session *s)
 	return false;
 }
 
+/*
+ * A scheduler that names its few parents once leaves those that registered first with the seed alone, whose uplink they share to the end
+ * while their neighbours have everything. So a round that takes its time asks again, without giving back the parents that it has.
+ */
+static void
+ask_for_more(void *ctx)
+{
+	struct session *s = ctx;
+
+	if (s->phase != SESSION_PARENTS || s->announce == NULL || s->is_awaiting || collect_live(s->collect) >= SESSION_PARENTS_ENOUGH)
+		return;
+	log_debug("asking for more parents task=%s peer=%s parents=%zu", s->task->id, s->peer_id, collect_live(s->collect));
+	s->awaits_more = true;
+	announce_reschedule(s->announce, NULL, 0, "more parents are wanted");
+	if (++s->more_asked < SESSION_MORE_MAX)
+		loop_timer_set(loop_of(s), &s->more, (int64_t)SESSION_MORE_MS << s->more_asked, ask_for_more, s);
+}
+
 static void
 on_parents(void *ctx, const struct common_peer *parents, size_t n)
 {
 	struct session *s = ctx;
+	bool is_more = s->awaits_more;
 
-	if (s->is_awaiting && !count_answer(s))
+	/* Answers come in the order of what was asked. */
+	s->awaits_more = false;
+	if (!is_more && s->is_awaiting && !count_answer(s))
 		return;
 	if (s->phase == SESSION_REGISTERING) {
 		s->phase = SESSION_PARENTS;
 		announce_started(s->announce);
+		if (s->task->store->kind == STORE_STANDARD && !announce_streams_parents(s->announce))
+			loop_timer_set(loop_of(s), &s->more, SESSION_MORE_MS, ask_for_more, s);
 	} else if (s->phase != SESSION_PARENTS) {
 		return;
 	}
@@ -277,6 +301,11 @@ on_need_source(void *ctx, struct slice reason)
 
 	if (s->phase != SESSION_REGISTERING && s->phase != SESSION_PARENTS)
 		return;
+	if (s->awaits_more) {
+		/* It has none besides those that we have. */
+		s->awaits_more = false;
+		return;
+	}
 	if (!count_answer(s))
 		return;
 	if (!session_may_use_source(s)) {
@@ -328,7 +357,7 @@ on_announce_end(void *ctx, const struct err *err)
 	size_t n;
 
 	s->announce = NULL;
-	s->is_awaiting = false;
+	s->is_awaiting = s->awaits_more = false;
 	s->is_lost = err != NULL && err->code == ERR_UNAVAILABLE;
 	if (err != NULL) {
 		engine_of(s)->metrics.register_failed++;
@@ -388,6 +417,7 @@ register_now(struct session *s)
 		peer_id_make(s->peer_id, g->o.config->host.ip, g->o.config->host.hostname, g->o.config->seed_peer.enable);
 	s->phase = SESSION_REGISTERING;
 	s->is_awaiting = true;
+	s->awaits_more = false;
 	s->announce = announce_start(ch, &o, &s->download, &events, s);
 }
 

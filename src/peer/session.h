@@ -26,6 +26,11 @@ struct session_metadata;
 #define SESSION_STALL_MS 10000
 /* The same when the scheduler or a seed is lost: it may have been the source of our parents as well. */
 #define SESSION_LOST_STALL_MS 500
+/* A scheduler that does not add parents on its own is asked for more after this in a round, then after twice the time each, so often at most,
+ * while there are fewer parents than enough. */
+#define SESSION_MORE_MS 700
+#define SESSION_MORE_MAX 5
+#define SESSION_PARENTS_ENOUGH 4
 /* Re-registrations after a scheduler was lost or forgot us. */
 #define SESSION_REGISTERS_MAX 3
 /* Below and at this content or range length policy AUTO goes to the source without asking anybody (spec: download.md 4.3). */
@@ -67,6 +72,9 @@ struct session {
 
 	struct announce *announce;      /* NULL while there is no conversation */
 	bool is_awaiting;               /* the scheduler owes us an answer */
+	bool awaits_more;               /* and one, before that, to asking for more parents */
+	unsigned more_asked;
+	struct loop_timer more;
 	unsigned answers;               /* messages of the scheduler acted upon */
 	char scheduler[ADDR_TEXT_MAX];  /* that it registered with last */
 	bool is_lost;                   /* the conversation with it ended as if it were gone */

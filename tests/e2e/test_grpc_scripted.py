@@ -553,6 +553,39 @@ def test_sixth_answer_is_one_too_many():
         equal(list(first.candidate_parents), [rounds[0].message()], "echo")
 
 
+def test_slow_round_asks_for_more_parents():
+    """A scheduler that names a parent once and no more: asked again, and the parent stays."""
+    with Case("more") as case:
+        slow, second = case.parent("trickle"), case.parent()
+
+        def script(c):
+            yield normal(slow)
+            m = c.hear_until("reschedule_peer_request")
+            equal((list(m.candidate_parents), m.description), ([], "more parents are wanted"), "reschedule")
+            yield normal(slow, second)
+            c.hear_all()
+        case.scripts(script)
+        pieces = case.run()
+        assert slow.id in {p.parent_id for p in pieces.values()}, "the parent stays"
+        assert second.sync_requests, "the other one is asked too"
+        equal([k for k in case.conversations().kinds() if k not in ("reschedule_peer", "download_peer_started")],
+              [k for k in FROM_PARENTS if k != "download_peer_started"], "messages")
+
+
+def test_source_for_more_parents_is_not_taken():
+    with Case("more-source") as case:
+        slow = case.parent("trickle")
+
+        def script(c):
+            yield normal(slow)
+            c.hear_until("reschedule_peer_request")
+            yield need_source()
+            c.hear_all()
+        case.scripts(script)
+        equal({p.traffic_type for p in case.run().values()}, {1}, "traffic")
+        equal([k for k in case.conversations().kinds() if k != "reschedule_peer"], FROM_PARENTS, "messages")
+
+
 def mid_round(name, finish):
     """The scheduler leaves while a parent is giving pieces: they are taken all the same."""
     with Case(name) as case:
