@@ -69,6 +69,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return "application/octet-stream", F1
         if path == "/direct/x":
             return "text/plain", b"hello"
+        if path.startswith("/git/") and self.server.git:
+            file = os.path.join(self.server.git, os.path.normpath(path[len("/git/"):]))
+            return ("application/octet-stream", open(file, "rb").read()) if os.path.isfile(file) else (None, None)
         if path == "/v2/":
             return "application/json", b"{}"
         if path.startswith("/v2/app/"):
@@ -108,6 +111,7 @@ class Upstream:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.seen = self.seen = []
+        self.server.git = None
         self.port = self.server.server_address[1]
         if cert:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -501,6 +505,50 @@ def test_go_net_http(build):
                        capture_output=True, timeout=60)
     lines = [f"200 HTTP/1.1 {hashlib.sha256(body).hexdigest()} <nil>" for body in (b"hello", F1)]
     equal(p.stdout.decode().splitlines(), lines, p.stderr.decode())
+
+
+def test_apt_and_wget(build):
+    helper = "/usr/lib/apt/apt-helper"
+    env = {**os.environ, "https_proxy": world.proxy, "no_proxy": "", "NO_PROXY": ""}
+    for name, program, args in (
+            ("apt", helper, ["-o", f"Acquire::https::Proxy={world.proxy}", "-o", f"Acquire::https::CAInfo={world.ca}", "-o",
+                             "APT::Sandbox::User=root", "download-file", world.url("/p2p/f1"), world.cluster.path("by-apt"),
+                             "SHA256:" + hashlib.sha256(F1).hexdigest()]),
+            ("wget", shutil.which("wget"), ["-q", f"--ca-certificate={world.ca}", "-O", world.cluster.path("by-wget"), world.url("/p2p/f1")])):
+        if not program or not os.path.exists(program):
+            print(f"   without {name}")
+            continue
+        p = subprocess.run([program, *args], env=env, capture_output=True, timeout=60)
+        equal(p.returncode, 0, p.stderr.decode() + p.stdout.decode())
+        with open(world.cluster.path(f"by-{name}"), "rb") as f:
+            equal(f.read() == F1, True, name)
+
+
+def test_git_clones(build):
+    if not shutil.which("git"):
+        print("   without git")
+        return
+    home = world.cluster.path("git")
+    env = {**os.environ, "HOME": home, "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a",
+           "GIT_COMMITTER_EMAIL": "a@b", "GIT_SSL_CAINFO": world.ca, "no_proxy": "", "NO_PROXY": ""}
+
+    def git(*args):
+        p = subprocess.run(["git", "-c", "gc.auto=0", "-c", f"http.proxy={world.proxy}", *args], env=env,
+                           capture_output=True, timeout=60)
+        equal(p.returncode, 0, p.stderr.decode())
+
+    os.makedirs(home)
+    git("init", "-q", f"{home}/work")
+    with open(f"{home}/work/file", "wb") as f:
+        f.write(F1)
+    git("-C", f"{home}/work", "add", "file")
+    git("-C", f"{home}/work", "commit", "-q", "-m", "one")
+    git("clone", "-q", "--bare", f"{home}/work", f"{home}/bare")
+    git("-C", f"{home}/bare", "update-server-info")
+    world.tls.server.git = f"{home}/bare"
+    git("clone", "-q", world.url("/git"), f"{home}/clone")
+    with open(f"{home}/clone/file", "rb") as f:
+        equal(f.read() == F1, True, "the file")
 
 
 def test_skopeo_copies_an_image(build):
