@@ -133,6 +133,25 @@ handler(void *ctx, struct http_exchange *x)
 		w->big_left = BIG;
 		http_exchange_head(x, 200, NULL, 0, slice_eq_str(path, "/big") ? BIG : HTTP_NO_LENGTH);
 		send_big(w);
+	} else if (slice_eq_str(path, "/trailers")) {
+		struct h1_field trailers[] = {{slice_str("X-Sum"), slice_str("1")}, {slice_str("bad name"), slice_str("2")}};
+
+		extra = (struct h1_field){slice_str("Link"), slice_str("</a>")};
+		http_exchange_interim(x, 103, &extra, 1);
+		http_exchange_head(x, 200, NULL, 0, HTTP_NO_LENGTH);
+		http_exchange_write(x, "abc", 3);
+		http_exchange_end_with(x, trailers, 2);
+	} else if (slice_eq_str(path, "/at-once")) {
+		static uint8_t block[200000];
+		size_t took;
+
+		for (size_t i = 0; i < sizeof(block); i++)
+			block[i] = (uint8_t)(i % 251);
+		hold(w, x);
+		assert_int_equal(http_exchange_head_with(x, 200, NULL, 0, BIG, block, sizeof(block), &took), 0);
+		w->big_left = BIG - took;
+		if (took == sizeof(block))
+			send_big(w);
 	} else if (slice_eq_str(path, "/short")) {
 		http_exchange_head(x, 200, NULL, 0, 10);
 		http_exchange_write(x, "abc", 3);
@@ -292,6 +311,32 @@ reply_with_header_and_body(void **state)
 	expect_part(got, "Content-Type: text/plain\r\n");
 	expect_part(got, "Content-Length: 2\r\n");
 	expect_part(got, "Connection: close\r\n\r\n/x");
+	free(got);
+}
+
+static void
+hints_come_before_and_trailers_behind(void **state)
+{
+	struct world *w = *state;
+	char *got = ask(w, "GET /trailers HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+
+	expect_part(got, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n");
+	expect_part(got, "3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n");
+	free(got);
+	got = ask(w, "GET /trailers HTTP/1.0\r\n\r\n");
+	assert_int_equal(strncmp(got, "HTTP/1.0 200 OK\r\n", 17), 0);
+	assert_string_equal(got + strlen(got) - 7, "\r\n\r\nabc");
+	free(got);
+}
+
+static void
+head_and_first_bytes_go_together(void **state)
+{
+	struct world *w = *state;
+	char *got = ask(w, "HEAD /at-once HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+
+	expect_part(got, "Content-Length: 33554432\r\n");
+	assert_string_equal(got + strlen(got) - 4, "\r\n\r\n");
 	free(got);
 }
 
@@ -523,6 +568,12 @@ slow_reader_slows_the_handler(void **state)
 }
 
 static void
+slow_reader_slows_what_came_with_the_head(void **state)
+{
+	expect_big(*state, "/at-once", false);
+}
+
+static void
 slow_reader_slows_chunks_too(void **state)
 {
 	expect_big(*state, "/chunked", true);
@@ -708,6 +759,9 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(hints_come_before_and_trailers_behind),
+		T(head_and_first_bytes_go_together),
+		T(slow_reader_slows_what_came_with_the_head),
 		T(reply_with_header_and_body),
 		T(pipelined_requests_are_answered_in_order),
 		T(http_1_0_is_answered_in_kind),

@@ -511,6 +511,19 @@ writers_refuse_what_would_break_the_message(void **state)
 }
 
 static void
+last_chunk_has_the_trailers_that_are_fit(void **state)
+{
+	struct h1_field t[] = {{slice_str("A"), slice_str("1")}, {slice_str("B"), slice_str("x\r\ny")}, {slice_str("C c"), slice_str("3")}};
+	struct buf b = BUF_INIT;
+
+	(void)state;
+	h1_write_last_chunk(&b, NULL, 0);
+	h1_write_last_chunk(&b, t, 3);
+	assert_string_equal(buf_cstr(&b), "0\r\n\r\n0\r\nA: 1\r\n\r\n");
+	buf_free(&b);
+}
+
+static void
 chunk_heads_are_hex(void **state)
 {
 	char out[H1_CHUNK_HEAD_MAX + 1];
@@ -575,6 +588,7 @@ main(void)
 		cmocka_unit_test(pipelined_messages_follow_each_other),
 		cmocka_unit_test(lists_are_read_item_by_item),
 		cmocka_unit_test(writers_refuse_what_would_break_the_message),
+		cmocka_unit_test(last_chunk_has_the_trailers_that_are_fit),
 		cmocka_unit_test(chunk_heads_are_hex),
 		cmocka_unit_test(dates_in_three_forms),
 	};
