@@ -376,6 +376,40 @@ def test_linked_output_edited_by_its_user(build):
             origin.stop()
 
 
+def test_damaged_parent_beside_a_good_one(build):
+    """The origin is gone, one of two parents has rotten pieces: children get all from the other, and the first one heals from it."""
+    with tempfile.TemporaryDirectory() as www:
+        want = make_file(f"{www}/a", 24 * MIB)
+        origin = Origin(build, www)
+        try:
+            with Cluster(build, peers=3, seed=False, config={"storage": {"keep": True}}) as c:
+                bad, good, child = c.peers
+                for peer in (bad, good):
+                    rc, err = peer.dfget(origin.url("/a"), c.path("out"), "--overwrite")
+                    assert rc == 0, err
+                    os.unlink(c.path("out"))
+                file = content_files(bad)[0]
+                bad.kill()
+                for at in range(0, 24 * MIB, 2 * MIB):
+                    flip(file, at)
+                bad.start()
+                wait_for(lambda: bad.metric("dragonfly_scheduler_hosts") >= 3, 15, "all are announced again")
+                # A new scheduler knows of no parents; those who have the task tell it when they are asked for it.
+                rc, err = good.dfget(origin.url("/a"), c.path("good"))
+                assert rc == 0 and sha256(c.path("good")) == want, err
+                url = origin.url("/a")
+                rc, err = child.dfget(url, c.path("child"))
+                assert rc == 0 and sha256(c.path("child")) == want, err
+                rc, err = bad.dfget(url, c.path("bad"))
+                assert rc == 0 and sha256(c.path("bad")) == want, err
+                assert "piece dropped" in bad.log() and "offset=" in bad.log()
+                bad.stop()
+                rc, text = store_check(build, bad.store)
+                assert rc == 0, text
+        finally:
+            origin.stop()
+
+
 def test_killed_again_and_again(build):
     """kill -9 under downloads: what was delivered is right, and the store whole after each start."""
     with tempfile.TemporaryDirectory() as www:
