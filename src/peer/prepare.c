@@ -47,7 +47,7 @@ prepare_is_known(struct task *t)
 {
 	const struct store_task *s = t->store;
 
-	return s->content_length != STORE_LENGTH_UNKNOWN && s->piece_length != 0 && (s->failed_at == 0 || s->finished_at != 0) &&
+	return s->content_length != STORE_LENGTH_UNKNOWN && s->piece_length != 0 && ((s->failed_at == 0 && !s->is_recovered) || s->finished_at != 0) &&
 	    prepare_set_up(t, NULL) == 0;
 }
 

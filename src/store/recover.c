@@ -64,6 +64,7 @@ adopt(struct scan *in, const char *id, const struct store_meta *m)
 {
 	struct store_task *t = store_task_new(in->s, in->kind, id);
 
+	t->is_recovered = true;
 	t->is_persistent = m->is_persistent;
 	t->is_imported = m->is_imported;
 	t->is_linked = m->is_linked;

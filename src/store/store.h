@@ -84,6 +84,7 @@ struct store_task {
 	bool is_imported;
 	bool is_deleted;                /* out of the index; finish with NOT_FOUND */
 	bool is_linked;                 /* some output shares the content's inode */
+	bool is_recovered;              /* of an earlier run, and not started in this one: its origin may have changed since */
 	bool is_synced;                 /* all of it is on stable storage */
 	uint64_t content_length;        /* STORE_LENGTH_UNKNOWN until known */
 	uint64_t piece_length;          /* 0 until started */

@@ -377,6 +377,7 @@ store_task_start(struct store_task *t, const struct store_start *start, int64_t 
 	if (start->ttl != 0)
 		t->ttl = start->ttl;
 	t->failed_at = 0;
+	t->is_recovered = false;
 	t->updated_at = now;
 	set_details(t->loaded, start);
 	if (!t->on_disk) {

@@ -158,6 +158,35 @@ def test_budget(build):
             origin.stop()
 
 
+def test_resumed_and_never_mixed(build):
+    """After a kill only missing pieces move; when the origin's file changed meanwhile, nothing of the old one is in the output."""
+    size = 32 * MIB
+    for changes in (False, True):
+        with tempfile.TemporaryDirectory() as www:
+            want = make_file(f"{www}/a", size)
+            origin = Origin(build, www, rate=25 * MIB)
+            try:
+                with Cluster(build, peers=1, seed=False, config={"storage": {"keep": True}}) as c:
+                    peer = c.peers[0]
+                    run = peer.dfget_start(origin.url("/a"), c.path("a"))
+                    wait_for(lambda: origin.bytes() > size // 2, 20, "half of it moved")
+                    peer.kill()
+                    assert finish(run, 30, "dfget")[0] != 0 or not os.path.exists(c.path("a"))
+                    if os.path.exists(c.path("a")):
+                        os.unlink(c.path("a"))
+                    if changes:
+                        want = make_file(f"{www}/a", size)
+                        os.utime(f"{www}/a", (1, 1))
+                    peer.start()
+                    origin.reset()
+                    rc, err = peer.dfget(origin.url("/a"), c.path("a"))
+                    assert rc == 0 and sha256(c.path("a")) == want, f"changes={changes}: {err}"
+                    moved = origin.bytes()
+                    assert moved >= size if changes else moved < size * 3 // 4, f"changes={changes}: {moved} bytes moved"
+            finally:
+                origin.stop()
+
+
 # ---- ten kinds of damage ----
 
 def flip(path, at, leaves_trace=False):
@@ -377,7 +406,7 @@ def test_linked_output_edited_by_its_user(build):
 
 
 def test_damaged_parent_beside_a_good_one(build):
-    """The origin is gone, one of two parents has rotten pieces: children get all from the other, and the first one heals from it."""
+    """One of two parents has rotten pieces: children get all from the other, and the first one heals."""
     with tempfile.TemporaryDirectory() as www:
         want = make_file(f"{www}/a", 24 * MIB)
         origin = Origin(build, www)
