@@ -17,7 +17,7 @@ import time
 import zipfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Origin, free_ports, run_tests, wait_for                               # noqa: E402
+from cluster import Cluster, Origin, free_ports, run_tests, wait_for                               # noqa: E402
 from proxy_support import F1, MIB, SMALL, ScriptedOrigin, ask, daemon, open_get, raw, read_n, sha  # noqa: E402
 from test_shapes import task_id                                                           # noqa: E402
 
@@ -348,6 +348,23 @@ def test_wrong_content_is_never_a_blob(build):
              ("small, too", ask(port, o.url(f"/v2/a/blobs/sha256:{sha(small)}")).body == small, True))
         before = len(o.seen())
         same(("and kept", ask(port, o.url(f"/v2/a/blobs/sha256:{sha(good)}")).body == good, True), ("origin", len(o.seen()), before))
+
+
+def test_wrong_content_of_a_seed_is_fetched_from_the_origin(build):
+    good = os.urandom(10 * MIB)
+    path = f"/v2/a/blobs/sha256:{sha(good)}"
+    now = {"content": good[:-1] + bytes([good[-1] ^ 1])}
+    with contextlib.closing(ScriptedOrigin({path: lambda h: h.reply_file(now["content"])})) as o:
+        o.close = o.stop
+        with Cluster(build, peers=1, config={"proxy": {"rules": [{"regex": "blobs/sha256.*"}]}}) as c:
+            port = c.peers[0].proxy_port
+            with open_get(port, o.url(path)) as s, contextlib.suppress(ConnectionResetError):
+                got = read_n(s, 11 * MIB)
+                assert len(got.partition(b"\r\n\r\n")[2]) < len(good)
+            now["content"] = good
+            wait_for(lambda: "does not have the digest" in c.peers[0].log(), 5, "it is dropped")
+            same(("from the origin, not from the seed", ask(port, o.url(path)).body == good, True))
+            ends_well(c)
 
 
 def test_bad_requests(build):
