@@ -57,6 +57,7 @@ proxy_fetch_news(struct loop_msg *msg)
 {
 	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, news);
 	struct proxy_flow *fl = f->flow;
+	bool has_failed;
 
 	if (fl == NULL) {
 		proxy_fetch_return(f);
@@ -72,10 +73,12 @@ proxy_fetch_news(struct loop_msg *msg)
 		}
 	}
 	fl->ready = f->ready;
-	fl->may_keep = f->has_ended && f->is_whole && f->failure.status == 0;
+	/* The failure is the control loop's until the end was told. */
+	has_failed = f->has_ended && f->failure.status != 0;
+	fl->may_keep = f->has_ended && f->is_whole && !has_failed;
 	/* What it says is with the flow or does not change any more; until the flow is released, f stays. */
 	proxy_fetch_return(f);
-	if (f->failure.status != 0 && f->has_ended) {
+	if (has_failed) {
 		if (fl->head_sent)
 			proxy_flow_break(fl, f->failure.cause.text);
 		else
