@@ -51,7 +51,7 @@ enum config_seed_type { CONFIG_SEED_NORMAL, CONFIG_SEED_SUPER };        /* numbe
 enum config_writeback { CONFIG_WRITEBACK_SYNC, CONFIG_WRITEBACK_ASYNC, CONFIG_WRITEBACK_OFF };
 enum config_scheduling { CONFIG_SCHEDULING_AUTO, CONFIG_SCHEDULING_ALWAYS };
 enum config_ring { CONFIG_RING_HOSTNAME, CONFIG_RING_ADDRESS };
-enum config_piece_tls { CONFIG_PIECE_TLS_OFF, CONFIG_PIECE_TLS_AUTO, CONFIG_PIECE_TLS_REQUIRE };
+enum config_piece_tls { CONFIG_PIECE_TLS_PREFER, CONFIG_PIECE_TLS_REQUIRE };
 enum config_storage_sync { CONFIG_SYNC_NONE, CONFIG_SYNC_COMPLETE, CONFIG_SYNC_PIECE };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
@@ -250,7 +250,7 @@ struct config_x {
 		const char *ca_cert;                    /* PEM roots for origins, or NULL: the system's */
 	} backend;
 	struct {
-		enum config_piece_tls tls;              /* piece transfers between daemons of this kind */
+		enum config_piece_tls tls;              /* piece transfers, where upload.client and upload.server have certificates */
 	} piece;
 	struct {
 		uint32_t max_concurrent_tasks;

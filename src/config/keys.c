@@ -562,12 +562,11 @@ static const struct schema_key x_backend_keys[] = {
 static const struct schema x_backend = SCHEMA(x_backend_keys);
 
 static const struct schema_word piece_tls[] = {
-	{"off", CONFIG_PIECE_TLS_OFF, NULL},
-	{"auto", CONFIG_PIECE_TLS_AUTO, NULL},
+	{"prefer", CONFIG_PIECE_TLS_PREFER, NULL},
 	{"require", CONFIG_PIECE_TLS_REQUIRE, NULL},
 	{NULL, 0, NULL},
 };
-static const struct schema_key x_piece_keys[] = {KEY("tls", WORD, x.piece.tls, "auto", .words = piece_tls)};
+static const struct schema_key x_piece_keys[] = {KEY("tls", WORD, x.piece.tls, "prefer", .words = piece_tls)};
 static const struct schema x_piece = SCHEMA(x_piece_keys);
 
 static const struct schema_key x_download_keys[] = {

@@ -454,6 +454,15 @@ tls_opened(struct conn *c)
 		conn_flush(c);
 }
 
+/* The last words get lost when what the peer sent meanwhile is not read. */
+static void
+end_softly(struct conn *c)
+{
+	shutdown(c->fd, SHUT_WR);
+	for (int i = 0; i < 4 && recv(c->fd, loop_scratch(c->loop), LOOP_SCRATCH_BYTES, 0) > 0; i++)
+		continue;
+}
+
 /* What the engine can do without more from the socket. False: the connection is over or broken. */
 static bool
 tls_pump(struct conn *c)
@@ -466,6 +475,11 @@ tls_pump(struct conn *c)
 	push_cipher(c);
 	is_ready = c->state == CONN_HANDSHAKE && tls_engine_is_open(c->tls);
 	if (tls_engine_state(c->tls, &e) < 0) {
+		uint8_t words[TLS_LAST_WORDS];
+
+		n = tls_engine_last_words(c->tls, words);
+		if (n > 0 && c->state == CONN_HANDSHAKE && send_raw(c, words, n) > 0)
+			end_softly(c);
 		err_wrap(&e, "%s: TLS", conn_peer_text(c));
 		conn_finish(c, &e);
 		return false;

@@ -17,6 +17,8 @@
 #define MAX_FRAME_SIZE (256u * 1024)
 /* Between the two GOAWAYs of a drain when the client does not answer the PING (wire.md 2.9). */
 #define SECOND_GOAWAY_MS 5000
+/* Refused certificates are written of so often at most. */
+#define REFUSED_LOG_MS 1000
 /* TCP keepalive (daemon.md 2.1). */
 #define KEEPALIVE_IDLE_S 3600
 
@@ -137,7 +139,13 @@ on_end(void *ctx, const struct err *why)
 {
 	struct rpc_conn *c = ctx;
 
-	log_debug("connection ended server=%s reason=\"%s\"", c->server->name, why->text);
+	/* Somebody without a good certificate; at most one line a second. */
+	if (why->code == ERR_UNAUTHENTICATED && loop_now_ms(c->server->loop) - c->server->refused_ms >= REFUSED_LOG_MS) {
+		log_warn("connection refused server=%s error=\"%s\"", c->server->name, why->text);
+		c->server->refused_ms = loop_now_ms(c->server->loop);
+	} else {
+		log_debug("connection ended server=%s reason=\"%s\"", c->server->name, why->text);
+	}
 	while (!list_is_empty(&c->streams))
 		rpc_stream_gone(CONTAINER_OF(c->streams.next, struct rpc_stream, link), why);
 	drop_conn(c);

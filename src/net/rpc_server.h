@@ -116,8 +116,12 @@ struct slice rpc_stream_metadata(const struct rpc_stream *s, const char *name);
 
 /* Response headers now, not with the first message (wire.md 2.8 rule 3). Twice is harmless. */
 void rpc_stream_send_headers(struct rpc_stream *s);
-/* The same with one header of the application's own (lower-case name). */
-void rpc_stream_send_headers_with(struct rpc_stream *s, const char *name, const char *value);
+/* The same with headers of the application's own (lower-case names), at most RPC_OWN_HEADERS_MAX. */
+#define RPC_OWN_HEADERS_MAX 4
+struct rpc_header {
+	const char *name, *value;
+};
+void rpc_stream_send_headers_with(struct rpc_stream *s, const struct rpc_header *more, size_t n);
 /* Queues one message: 0, or -1 (RESOURCE_EXHAUSTED) past RPC_STREAM_QUEUE_MAX. */
 int rpc_stream_send(struct rpc_stream *s, const struct pb_desc *desc, const void *msg, struct err *e);
 int rpc_stream_send_bytes(struct rpc_stream *s, struct slice msg, struct err *e);

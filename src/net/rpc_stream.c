@@ -116,18 +116,18 @@ send_trailers(struct rpc_stream *s)
 }
 
 static void
-put_headers(struct rpc_stream *s, const struct hpack_field *more)
+put_headers(struct rpc_stream *s, const struct rpc_header *more, size_t n)
 {
-	struct hpack_field f[3];
+	struct hpack_field f[2 + RPC_OWN_HEADERS_MAX];
 	struct err e;
 
 	if (s->sent_headers || s->id == 0)
 		return;
 	f[0] = field(":status", "200");
 	f[1] = field("content-type", GRPC_CONTENT_TYPE);
-	if (more != NULL)
-		f[2] = *more;
-	if (h2_send_headers(s->conn->h2->h2, s->id, f, more != NULL ? 3 : 2, false, &e) != 0)
+	for (size_t i = 0; i < n && i < RPC_OWN_HEADERS_MAX; i++)
+		f[2 + i] = field(more[i].name, more[i].value);
+	if (h2_send_headers(s->conn->h2->h2, s->id, f, 2 + (n < RPC_OWN_HEADERS_MAX ? n : RPC_OWN_HEADERS_MAX), false, &e) != 0)
 		return;
 	s->sent_headers = true;
 	tell_answered(s);
@@ -144,7 +144,7 @@ rpc_stream_push(struct rpc_stream *s)
 	if (s->is_dead || s->id == 0)
 		return;
 	if (s->out.len > 0) {
-		put_headers(s, NULL);
+		put_headers(s, NULL, 0);
 		sent = h2_send_data(s->conn->h2->h2, s->id, buf_data(&s->out), s->out.len, false);
 		if (sent < 0)
 			return;
@@ -171,18 +171,16 @@ rpc_stream_send_headers(struct rpc_stream *s)
 {
 	if (s->is_dead || s->is_ended)
 		return;
-	put_headers(s, NULL);
+	put_headers(s, NULL, 0);
 	h2_link_flush_later(s->conn->h2);
 }
 
 void
-rpc_stream_send_headers_with(struct rpc_stream *s, const char *name, const char *value)
+rpc_stream_send_headers_with(struct rpc_stream *s, const struct rpc_header *more, size_t n)
 {
-	struct hpack_field more = field(name, value);
-
 	if (s->is_dead || s->is_ended)
 		return;
-	put_headers(s, &more);
+	put_headers(s, more, n);
 	h2_link_flush_later(s->conn->h2);
 }
 
@@ -262,7 +260,7 @@ rpc_stream_send_part(struct rpc_stream *s, const void *p, size_t n)
 	s->wants_drain = true;
 	/* What was queued before, the prefix at least, goes first. */
 	if (s->out.len > 0) {
-		put_headers(s, NULL);
+		put_headers(s, NULL, 0);
 		sent = h2_send_data(s->conn->h2->h2, s->id, buf_data(&s->out), s->out.len, false);
 		if (sent > 0)
 			buf_consume(&s->out, (size_t)sent);

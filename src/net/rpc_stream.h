@@ -40,6 +40,7 @@ struct rpc_server {
 	size_t n_tables;
 	struct list conns;
 	struct rpc_server_counts counts;
+	int64_t refused_ms;             /* a refused certificate was last written of */
 	bool draining;
 	struct loop_timer grace;
 	struct loop_timer second_goaway;

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
 #include "net/tls_internal.h"
+#include "net/x509.h"
 
 static struct tls_config *
 new_config(bool is_server)
@@ -13,6 +15,7 @@ new_config(bool is_server)
 	struct tls_config *c = xcalloc(1, sizeof(*c));
 
 	atomic_init(&c->refs, 1);
+	pthread_mutex_init(&c->lock, NULL);
 	c->is_server = is_server;
 	return c;
 }
@@ -45,6 +48,32 @@ load_anchors(struct tls_config *c, struct tls_file *file, const char *path, stru
 	return 0;
 }
 
+/* Would a peer take our certificate? As far as can be told from here. */
+static int
+check_identity(const struct tls_config *c, struct err *e)
+{
+	const br_x509_certificate *leaf = &c->identity->chain[0];
+	const char *file = c->cert_file.path;
+	int64_t now = clock_wall_ms() / 1000;
+	char text[X509_TIME_MAX];
+	struct x509 cert;
+	unsigned bits = tls_identity_rsa_bits(c->identity);
+
+	if (x509_read(&cert, slice_make(leaf->data, leaf->data_len)) != 0)
+		return err_set(e, ERR_INVALID_ARGUMENT, "%s: the first certificate cannot be read", file);
+	if (now > cert.not_after)
+		return err_set(e, ERR_INVALID_ARGUMENT, "%s: the certificate expired at %s", file, x509_time_text(cert.not_after, text));
+	if (now < cert.not_before)
+		return err_set(e, ERR_INVALID_ARGUMENT, "%s: the certificate is not valid before %s (or the clock is wrong)", file,
+		    x509_time_text(cert.not_before, text));
+	if (c->is_server ? !cert.for_servers : !cert.for_clients)
+		return err_set(e, ERR_INVALID_ARGUMENT, "%s: the certificate is not for %s (its extended key usage lacks %s)", file,
+		    c->is_server ? "servers" : "clients", c->is_server ? "serverAuth" : "clientAuth");
+	if (bits > 0 && bits < TLS_RSA_BITS_MIN)
+		return err_set(e, ERR_INVALID_ARGUMENT, "%s: an RSA key of %u bits, at least %u are needed", file, bits, TLS_RSA_BITS_MIN);
+	return 0;
+}
+
 static int
 load_identity(struct tls_config *c, const char *cert, const char *key, struct err *e)
 {
@@ -59,7 +88,9 @@ load_identity(struct tls_config *c, const char *cert, const char *key, struct er
 	memset((void *)(uintptr_t)text.p, 0, text.n);
 	free((void *)(uintptr_t)text.p);
 	c->identity = tls_identity_load(cert, key, e);
-	return c->identity != NULL ? 0 : -1;
+	if (c->identity == NULL)
+		return -1;
+	return c->strict ? check_identity(c, e) : 0;
 }
 
 static struct slice
@@ -96,6 +127,7 @@ tls_client_new(const struct tls_client_opts *o, struct err *e)
 
 	c->insecure = o->insecure;
 	c->no_name_check = o->no_name_check;
+	c->strict = o->strict;
 	c->old_suites = o->old_suites;
 	c->require_alpn = o->require_alpn;
 	c->system_roots = o->system_roots;
@@ -140,6 +172,7 @@ tls_server_new(const struct tls_server_opts *o, struct err *e)
 {
 	struct tls_config *c = new_config(true);
 
+	c->strict = o->strict;
 	c->require_alpn = o->require_alpn;
 	c->refuse_other_alpn = o->refuse_other_alpn;
 	c->pick = o->pick;
@@ -178,6 +211,8 @@ tls_config_unref(struct tls_config *c)
 {
 	if (c == NULL || atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
+	tls_config_unref(c->newer);
+	pthread_mutex_destroy(&c->lock);
 	tls_anchors_free(&c->anchors);
 	tls_identity_unref(c->identity);
 	for (size_t i = 0; i < c->alpn_count; i++)
@@ -193,41 +228,83 @@ tls_config_unref(struct tls_config *c)
 	free(c);
 }
 
-int
-tls_config_refresh(struct tls_config **cfg, struct err *e)
+static bool
+is_outdated(const struct tls_config *c)
 {
-	struct tls_config *old = *cfg, *now;
+	return tls_file_changed(&c->ca_file) || tls_file_changed(&c->more_ca_file) || tls_file_changed(&c->cert_file) ||
+	    tls_file_changed(&c->key_file);
+}
+
+static struct tls_config *
+load_again(const struct tls_config *old, struct err *e)
+{
 	const char *alpn[TLS_ALPN_MAX + 1] = {NULL};
 
-	if (!tls_file_changed(&old->ca_file) && !tls_file_changed(&old->more_ca_file) && !tls_file_changed(&old->cert_file) &&
-	    !tls_file_changed(&old->key_file))
-		return 0;
 	for (size_t i = 0; i < old->alpn_count; i++)
 		alpn[i] = old->alpn[i];
 	if (old->is_server) {
 		struct tls_server_opts o = {
 			.cert_file = old->cert_file.path, .key_file = old->key_file.path, .client_ca_file = old->ca_file.path,
-			.identity = old->cert_file.path == NULL ? old->identity : NULL,
-			.alpn = alpn, .require_alpn = old->require_alpn, .refuse_other_alpn = old->refuse_other_alpn, .pick = old->pick, .pick_ctx = old->pick_ctx,
+			.identity = old->cert_file.path == NULL ? old->identity : NULL, .strict = old->strict, .alpn = alpn,
+			.require_alpn = old->require_alpn, .refuse_other_alpn = old->refuse_other_alpn, .pick = old->pick, .pick_ctx = old->pick_ctx,
 		};
 
-		now = tls_server_new(&o, e);
+		return tls_server_new(&o, e);
 	} else {
 		struct tls_client_opts o = {
 			.ca_file = old->ca_file.path, .more_ca_file = old->more_ca_file.path, .ca_pem = old->ca_pem, .ca_ders = old->ca_ders,
 			.ca_der_count = old->ca_der_count,
 			.system_roots = old->system_roots, .insecure = old->insecure, .no_name_check = old->no_name_check,
 			.cert_file = old->cert_file.path, .key_file = old->key_file.path, .old_suites = old->old_suites,
-			.alpn = alpn, .require_alpn = old->require_alpn,
+			.strict = old->strict, .alpn = alpn, .require_alpn = old->require_alpn,
 		};
 
-		now = tls_client_new(&o, e);
+		return tls_client_new(&o, e);
 	}
+}
+
+int
+tls_config_refresh(struct tls_config **cfg, struct err *e)
+{
+	struct tls_config *old = *cfg, *now;
+
+	if (!is_outdated(old))
+		return 0;
+	now = load_again(old, e);
 	if (now == NULL)
 		return -1;
 	*cfg = now;
 	tls_config_unref(old);
 	return 1;
+}
+
+int
+tls_config_reload(struct tls_config *c, struct err *e)
+{
+	struct tls_config *now, *before = c->newer != NULL ? c->newer : c;
+
+	if (!is_outdated(before))
+		return 0;
+	now = load_again(before, e);
+	if (now == NULL)
+		return -1;
+	pthread_mutex_lock(&c->lock);
+	before = c->newer;
+	c->newer = now;
+	pthread_mutex_unlock(&c->lock);
+	tls_config_unref(before);
+	return 1;
+}
+
+struct tls_config *
+tls_config_latest(struct tls_config *c)
+{
+	struct tls_config *latest;
+
+	pthread_mutex_lock(&c->lock);
+	latest = tls_config_ref(c->newer != NULL ? c->newer : c);
+	pthread_mutex_unlock(&c->lock);
+	return latest;
 }
 
 size_t

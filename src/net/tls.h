@@ -1,6 +1,6 @@
 /*
- * TLS 1.2 over BearSSL: what to trust, who we are, which protocols; conn.h does the talking. A config is immutable and
- * reference counted, so that every loop may use it. Renegotiation and versions below 1.2 are refused. Errors name the file or
+ * TLS 1.2 over BearSSL: what to trust, who we are, which protocols; conn.h does the talking. A config is reference
+ * counted and immutable but for tls_config_reload, so that every loop may use it. Renegotiation and versions below 1.2 are refused. Errors name the file or
  * the peer.
  */
 #ifndef NET_TLS_H
@@ -44,6 +44,9 @@ struct tls_client_opts {
 	/* Client certificate; both or neither. */
 	const char *cert_file;
 	const char *key_file;
+	/* Mutual TLS: our certificate is refused at once when it has expired, is not valid yet, is not for this side of a connection or has
+	 * a short key, and so is a peer's short key. */
+	bool strict;
 	bool old_suites;                /* also CBC and static RSA, for old appliances (backends.md 10) */
 	const char *const *alpn;        /* NULL-terminated; NULL: none offered */
 	bool require_alpn;              /* refuse a server that agrees to none of them (wire.md 2.15) */
@@ -53,6 +56,7 @@ struct tls_server_opts {
 	const char *cert_file;
 	const char *key_file;
 	struct tls_identity *identity;  /* instead of the files; referenced */
+	bool strict;                    /* as in tls_client_opts */
 	const char *client_ca_file;     /* with it a client certificate signed by it is required */
 	const char *const *alpn;
 	bool require_alpn;
@@ -73,6 +77,9 @@ void tls_config_unref(struct tls_config *cfg);
  * 1 replaced, 0 unchanged, -1 could not be loaded: *cfg stays and goes on working. Connections that exist keep what they
  * have. */
 int tls_config_refresh(struct tls_config **cfg, struct err *e);
+/* The same for everybody who has this config: it stays where it is, and connections that begin from now on take what is on file now. Other
+ * threads may use it meanwhile; only one may reload it. */
+int tls_config_reload(struct tls_config *cfg, struct err *e);
 /* Trust anchors in it. */
 size_t tls_config_anchor_count(const struct tls_config *cfg);
 

@@ -53,6 +53,7 @@ struct checker {
 	bool in_leaf;
 	bool had_leaf;
 	bool wants_ip;
+	bool wrong_purpose;
 	uint8_t ip[16];
 	size_t ip_len;
 };
@@ -104,7 +105,7 @@ start_chain(const br_x509_class **ctx, const char *server_name)
 {
 	struct checker *k = checker_of(ctx);
 
-	k->had_leaf = false;
+	k->had_leaf = k->wrong_purpose = false;
 	buf_clear(&k->leaf);
 	br_x509_decoder_init(&k->leaf_key, NULL, NULL);
 	k->inner.vtable->start_chain(inner_of(k), k->cfg->no_name_check || k->wants_ip ? NULL : server_name);
@@ -154,9 +155,18 @@ end_chain(const br_x509_class **ctx)
 		rc = (unsigned)br_x509_decoder_last_error(&k->leaf_key);
 		return rc != 0 ? rc : BR_ERR_X509_EMPTY_CHAIN;
 	}
-	if (rc != 0 || !k->wants_ip || k->cfg->no_name_check)
+	if (rc != 0)
 		return rc;
-	if (x509_read(&cert, buf_slice(&k->leaf)) != 0 || !x509_has_ip(&cert, slice_make(k->ip, k->ip_len)))
+	if (x509_read(&cert, buf_slice(&k->leaf)) != 0)
+		return BR_ERR_X509_UNEXPECTED;
+	/* BearSSL does not look at what a certificate is for. */
+	if (k->cfg->is_server ? !cert.for_clients : !cert.for_servers) {
+		k->wrong_purpose = true;
+		return BR_ERR_X509_FORBIDDEN_KEY_USAGE;
+	}
+	if (!k->wants_ip || k->cfg->no_name_check)
+		return 0;
+	if (!x509_has_ip(&cert, slice_make(k->ip, k->ip_len)))
 		return BR_ERR_X509_BAD_SERVER_NAME;
 	return 0;
 }
@@ -186,6 +196,8 @@ init_checker(struct checker *k, const struct tls_config *cfg)
 	k->vtable = &checker_class;
 	k->cfg = cfg;
 	br_x509_minimal_init_full(&k->inner, cfg->anchors.list, cfg->anchors.count);
+	if (cfg->strict)
+		br_x509_minimal_set_minrsa(&k->inner, TLS_RSA_BITS_MIN / 8);
 	br_x509_minimal_set_time(&k->inner, DAYS_TO_1970 + (uint32_t)(now / 86400), (uint32_t)(now % 86400));
 }
 
@@ -343,7 +355,7 @@ tls_engine_new(struct tls_config *cfg, const char *name, struct err *e)
 {
 	struct tls_engine *t = xcalloc(1, sizeof(*t));
 
-	t->cfg = tls_config_ref(cfg);
+	t->cfg = tls_config_latest(cfg);
 	if ((cfg->is_server ? init_server(t, e) : init_client(t, name, e)) == 0)
 		return t;
 	tls_engine_free(t);
@@ -454,18 +466,30 @@ describe_certificate(struct tls_engine *t, int code, struct err *e)
 {
 	struct buf names = BUF_INIT;
 	struct x509 cert;
-	char from[X509_TIME_MAX], to[X509_TIME_MAX];
+	char text[X509_TIME_MAX];
+	int64_t now = clock_wall_ms() / 1000;
 
 	if (x509_read(&cert, buf_slice(&t->checker.leaf)) != 0)
 		return;
 	x509_names(&cert, &names, NAMES_SHOWN);
 	if (code == BR_ERR_X509_BAD_SERVER_NAME)
 		err_set(e, e->code, "the certificate is for %s, not for %s", buf_cstr(&names), t->name);
+	else if (code == BR_ERR_X509_EXPIRED && now > cert.not_after)
+		err_set(e, e->code, "the certificate (for %s) expired at %s", buf_cstr(&names), x509_time_text(cert.not_after, text));
+	else if (code == BR_ERR_X509_EXPIRED && now < cert.not_before)
+		err_set(e, e->code, "the certificate (for %s) is not valid before %s (or the clock is wrong)", buf_cstr(&names),
+		    x509_time_text(cert.not_before, text));
 	else if (code == BR_ERR_X509_EXPIRED)
-		err_set(e, e->code, "a certificate has expired or is not valid yet (the one for %s: %s to %s)", buf_cstr(&names),
-		    x509_time_text(cert.not_before, from), x509_time_text(cert.not_after, to));
+		err_set(e, e->code, "an authority of the certificate (for %s) has expired or is not valid yet", buf_cstr(&names));
+	else if (code == BR_ERR_X509_NOT_TRUSTED && t->cfg->ca_file.path != NULL)
+		err_set(e, e->code, "the certificate (for %s) is not signed by an authority in %s", buf_cstr(&names), t->cfg->ca_file.path);
 	else if (code == BR_ERR_X509_NOT_TRUSTED)
 		err_set(e, e->code, "the certificate (for %s) is not signed by a trusted authority", buf_cstr(&names));
+	else if (t->checker.wrong_purpose)
+		err_set(e, e->code, "the certificate (for %s) is not for %s (its extended key usage lacks %s)", buf_cstr(&names),
+		    t->cfg->is_server ? "clients" : "servers", t->cfg->is_server ? "clientAuth" : "serverAuth");
+	else if (code == BR_ERR_X509_WEAK_PUBLIC_KEY)
+		err_set(e, e->code, "the certificate (for %s) or an authority of it has a weak key", buf_cstr(&names));
 	buf_free(&names);
 }
 
@@ -476,8 +500,13 @@ fail_alert(struct tls_engine *t, int alert, struct err *e)
 
 	if (alert == 70 && !t->cfg->is_server)
 		return err_set(e, ERR_UNAVAILABLE, "the server refuses TLS 1.2 (it may require TLS 1.3)");
-	if (alert == 42 || alert == 48 || alert == 116)
+	if (alert == 42 || alert == 43 || alert == 45 || alert == 46 || alert == 48 || alert == 116) {
+		if (t->cfg->cert_file.path != NULL)
+			return err_set(e, ERR_UNAUTHENTICATED, "the peer does not accept our certificate %s (%s)", t->cfg->cert_file.path, name);
+		if (!t->cfg->is_server && t->cfg->identity == NULL)
+			return err_set(e, ERR_UNAUTHENTICATED, "the peer wants a client certificate, and none is configured (%s)", name);
 		return err_set(e, ERR_UNAUTHENTICATED, "the peer does not accept our certificate (%s)", name);
+	}
 	if (name == NULL)
 		return err_set(e, ERR_UNAVAILABLE, "the peer ended it with alert %d", alert);
 	return err_set(e, ERR_UNAVAILABLE, "the peer ended it with alert %s", name);
@@ -507,6 +536,38 @@ tls_engine_state(struct tls_engine *t, struct err *e)
 	    tls_error_text(code));
 	describe_certificate(t, code, e);
 	return -1;
+}
+
+size_t
+tls_engine_last_words(const struct tls_engine *t, uint8_t out[TLS_LAST_WORDS])
+{
+	int code = br_ssl_engine_last_error(t->eng);
+	uint8_t alert;
+
+	/* BearSSL ends without an alert where it does not like certificates, and nothing is encrypted yet at that point. */
+	switch (code) {
+	case BR_ERR_X509_EXPIRED:
+		alert = 45;
+		break;
+	case BR_ERR_X509_NOT_TRUSTED:
+		alert = 48;
+		break;
+	case BR_ERR_X509_UNSUPPORTED:
+	case BR_ERR_X509_FORBIDDEN_KEY_USAGE:
+	case BR_ERR_X509_WEAK_PUBLIC_KEY:
+		alert = 43;
+		break;
+	case BR_ERR_NO_CLIENT_AUTH:
+		alert = 116;
+		break;
+	default:
+		if (code <= BR_ERR_X509_OK || code > BR_ERR_X509_NOT_TRUSTED)
+			return 0;
+		alert = 42;
+	}
+	/* A fatal alert (RFC 5246, 7.2). */
+	memcpy(out, ((const uint8_t[TLS_LAST_WORDS]){0x15, 0x03, 0x03, 0x00, 0x02, 0x02, alert}), TLS_LAST_WORDS);
+	return TLS_LAST_WORDS;
 }
 
 const char *

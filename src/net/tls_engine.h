@@ -38,6 +38,9 @@ bool tls_engine_is_open(struct tls_engine *t);
 /* Over: in order after close_notify (returns 0), or failed: -1 and why ("certificate has expired"), without the peer's name.
  * 1: still alive. */
 int tls_engine_state(struct tls_engine *t, struct err *e);
+/* After a failure: the alert that tells the peer what is wrong with its certificate, for the socket as it is. 0: there is none to send. */
+#define TLS_LAST_WORDS 7
+size_t tls_engine_last_words(const struct tls_engine *t, uint8_t out[TLS_LAST_WORDS]);
 const char *tls_engine_alpn(const struct tls_engine *t);
 const char *tls_engine_sni(const struct tls_engine *t);
 

@@ -5,6 +5,7 @@
 #define NET_TLS_INTERNAL_H
 
 #include <bearssl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +24,12 @@ struct tls_identity {
 	int key_type;                   /* BR_KEYTYPE_RSA or BR_KEYTYPE_EC */
 	int issuer_key_type;
 };
+
+/* RSA keys of mutual TLS: shorter ones are refused by the other programs of a cluster as well. */
+#define TLS_RSA_BITS_MIN 2048u
+
+/* Bits of an RSA key; 0 for others. */
+unsigned tls_identity_rsa_bits(const struct tls_identity *id);
 
 struct tls_anchors {
 	br_x509_trust_anchor *list;
@@ -44,6 +51,7 @@ struct tls_config {
 	bool is_server;
 	bool insecure;
 	bool no_name_check;
+	bool strict;
 	bool old_suites;
 	bool require_alpn;
 	bool refuse_other_alpn;
@@ -56,6 +64,10 @@ struct tls_config {
 	struct tls_identity *(*pick)(void *ctx, const char *sni);
 	void *pick_ctx;
 
+	/* What a reload put in its place; NULL: nothing. It has none of its own. */
+	pthread_mutex_t lock;
+	struct tls_config *newer;
+
 	/* What it was made of, for tls_config_refresh. */
 	struct tls_file ca_file;
 	struct tls_file more_ca_file;
@@ -66,6 +78,8 @@ struct tls_config {
 	size_t ca_der_count;
 };
 
+/* What a connection that begins now is to use: a reference. */
+struct tls_config *tls_config_latest(struct tls_config *cfg);
 /* Whole file, at most TLS_PEM_MAX bytes, remembered in `file` (path set here). The caller frees out->p. */
 int tls_file_read(struct tls_file *file, const char *path, struct slice *out, struct err *e);
 bool tls_file_changed(const struct tls_file *file);

@@ -311,8 +311,7 @@ add_key(void *ctx, const char *name, struct slice der)
 	br_skey_decoder_push(&s->id->key, der.p, der.n);
 	s->id->key_type = br_skey_decoder_key_type(&s->id->key);
 	if (s->id->key_type == 0) {
-		err_set(s->e, ERR_INVALID_ARGUMENT, "%s: not an RSA or EC private key that can be read (error %d)", s->what,
-		    br_skey_decoder_last_error(&s->id->key));
+		err_set(s->e, ERR_INVALID_ARGUMENT, "%s: not an RSA or EC private key that can be read", s->what);
 		s->failed = true;
 		return false;
 	}
@@ -363,8 +362,8 @@ check_leaf(struct tls_identity *id, const char *cert_what, const char *key_what,
 	br_x509_decoder_push(dec, id->chain[0].data, id->chain[0].data_len);
 	pub = br_x509_decoder_get_pkey(dec);
 	if (pub == NULL) {
-		err_set(e, ERR_INVALID_ARGUMENT, "%s: the first certificate cannot be read (error %d)", cert_what,
-		    br_x509_decoder_last_error(dec));
+		err_set(e, ERR_INVALID_ARGUMENT, "%s: the first certificate cannot be read (%s)", cert_what,
+		    br_x509_decoder_last_error(dec) != 0 ? tls_error_text(br_x509_decoder_last_error(dec)) : "cut off");
 	} else if (!is_pair(id, pub)) {
 		err_set(e, ERR_INVALID_ARGUMENT, "%s: not the key of the first certificate in %s", key_what, cert_what);
 	} else {
@@ -425,6 +424,12 @@ tls_identity_load(const char *cert_file, const char *key_file, struct err *e)
 	free((void *)(uintptr_t)cert.p);
 	free((void *)(uintptr_t)key.p);
 	return id;
+}
+
+unsigned
+tls_identity_rsa_bits(const struct tls_identity *id)
+{
+	return id->key_type == BR_KEYTYPE_RSA ? br_skey_decoder_get_rsa(&id->key)->n_bitlen : 0;
 }
 
 struct tls_identity *

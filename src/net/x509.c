@@ -19,9 +19,14 @@ static const uint8_t oid_key_usage[] = {0x55, 0x1d, 0x0f};
 static const uint8_t oid_san[] = {0x55, 0x1d, 0x11};
 static const uint8_t oid_basic_constraints[] = {0x55, 0x1d, 0x13};
 
+static const uint8_t oid_purposes[] = {0x55, 0x1d, 0x25};
+static const uint8_t oid_any_purpose[] = {0x55, 0x1d, 0x25, 0x00};
+static const uint8_t oid_server_auth[] = {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01};
+static const uint8_t oid_client_auth[] = {0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02};
+
 #define IS(slice, oid) slice_eq(slice, slice_make(oid, sizeof(oid)))
 
-/* The extensions that are looked at (RFC 5280, 4.2.1.2, .3, .6, .9). */
+/* The extensions that are looked at (RFC 5280, 4.2.1.2, .3, .6, .9, .12). */
 static bool
 read_extension(struct x509 *out, struct slice oid, struct slice value)
 {
@@ -38,6 +43,17 @@ read_extension(struct x509 *out, struct slice oid, struct slice value)
 			return false;
 		out->has_key_usage = true;
 		out->key_usage = part.n > 1 ? part.p[1] : 0;
+	}
+	if (IS(oid, oid_purposes)) {
+		if (!der_take(&value, DER_SEQUENCE, &part))
+			return false;
+		out->has_purposes = true;
+		while (der_take(&part, DER_OID, &flag)) {
+			bool any = IS(flag, oid_any_purpose);
+
+			out->for_servers |= any || IS(flag, oid_server_auth);
+			out->for_clients |= any || IS(flag, oid_client_auth);
+		}
 	}
 	if (IS(oid, oid_basic_constraints)) {
 		if (!der_take(&value, DER_SEQUENCE, &part))
@@ -96,6 +112,8 @@ x509_read(struct x509 *out, struct slice der)
 		if (tag == TAG_EXTENSIONS && !read_extensions(out, part))
 			return -1;
 	}
+	if (!out->has_purposes)
+		out->for_servers = out->for_clients = true;
 	return 0;
 }
 

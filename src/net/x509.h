@@ -33,6 +33,8 @@ struct x509 {
 	bool is_ca;                     /* BasicConstraints say so */
 	bool has_key_usage;
 	uint8_t key_usage;              /* first byte of KeyUsage: X509_SIGNS_CERTS... */
+	bool has_purposes;              /* ExtendedKeyUsage is there; without it every purpose is allowed */
+	bool for_servers, for_clients;
 };
 
 /* Slices point into der. 0, or -1 when it is not a certificate. */

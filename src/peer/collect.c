@@ -35,6 +35,7 @@ struct parent_channels {
 struct entry {
 	char address[ADDR_TEXT_MAX];
 	struct rpc_channel *channel;
+	bool is_told_of;                /* it sends pieces in plaintext: said once */
 };
 
 struct parent_channels *
@@ -163,12 +164,45 @@ sync_on_end(struct rpc_call *call, void *ctx, const struct rpc_status *st)
 	session_on_offer(session_of(p));
 }
 
+/* With certificates: pieces come over TLS where the parent can, and never otherwise once it said so. */
+static void
+choose_tls(struct parent *p, bool is_announced)
+{
+	struct engine *g = session_of(p)->task->engine;
+	struct entry *en;
+	char text[ADDR_TEXT_MAX + 80];
+
+	if (g->o.parent_tls == NULL)
+		return;
+	if (is_announced) {
+		p->tls = g->o.piece_tls;
+		return;
+	}
+	if (g->o.requires_piece_tls) {
+		snprintf(text, sizeof text, "%s sends pieces in plaintext (x.piece.tls is require)", rpc_channel_target(p->channel));
+		parent_drop(p, text);
+		session_on_offer(session_of(p));
+		return;
+	}
+	en = map_get(&g->channels->by_address, slice_str(rpc_channel_target(p->channel)));
+	if (en != NULL && !en->is_told_of) {
+		log_warn("parent sends pieces in plaintext peer=%s", rpc_channel_target(p->channel));
+		en->is_told_of = true;
+	}
+}
+
 static void
 sync_on_headers(struct rpc_call *call, void *ctx, const struct hpack_field *fields, size_t n)
 {
 	struct parent *p = ctx;
+	bool has_tls = p->tls != NULL;
 
 	(void)call;
+	for (size_t i = 0; i < n; i++)
+		has_tls |= slice_eq_str(fields[i].name, PARENT_TLS_HEADER);
+	choose_tls(p, has_tls);
+	if (p->is_dropped)
+		return;
 	for (size_t i = 0; i < n; i++)
 		if (slice_eq_str(fields[i].name, PARENT_TURNS_HEADER) && p->turns == NULL && session_of(p)->task->piece_count > 1)
 			parent_turns_start(p);

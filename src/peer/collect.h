@@ -34,6 +34,9 @@ struct session;
 /* A parent that knows of turns (proto/turns.proto) says so in its answer to SyncPieces. */
 #define PARENT_TURNS_HEADER "d7y-turns"
 #define PARENT_TURNS_VALUE "1"
+/* A parent whose piece port speaks TLS. Heeded only where the answer came over mutual TLS. */
+#define PARENT_TLS_HEADER "d7y-piece-tls"
+#define PARENT_TLS_VALUE "1"
 /* A parent that gives turns but none to us is asked without one after this. */
 #define PARENT_TURN_MS 20000
 /* Pieces it may name that nobody got yet. */
@@ -47,6 +50,7 @@ struct parent {
 	struct common_peer *peer;       /* as the scheduler gave it */
 	struct addr pieces;             /* where its pieces are; length 0 until it told */
 	struct rpc_channel *channel;
+	struct tls_config *tls;         /* for its pieces; NULL: plaintext. The engine's */
 	struct rpc_call *sync;          /* NULL when the stream is over */
 	uint64_t *have;                 /* bitmap of pieces */
 	uint32_t have_count;

@@ -50,6 +50,8 @@ struct engine_options {
 	struct workers *workers;
 	struct cluster *cluster;        /* NULL: no scheduler, no parents (dfget on its own) */
 	struct tls_config *parent_tls;  /* for gRPC to parents; NULL: plaintext */
+	struct tls_config *piece_tls;   /* for pieces of parents that announce it; not NULL exactly where parent_tls is not */
+	bool requires_piece_tls;        /* parents that do not announce it are not asked */
 	bool insecure_skip_verify;      /* of sources, for requests of this process */
 };
 

@@ -35,6 +35,7 @@ struct link {
 	struct fetch_pool *pool;
 	struct conn *conn;
 	struct addr parent;
+	struct tls_config *tls;         /* NULL: plaintext */
 	struct fetch_job *job;          /* NULL while idle */
 	bool is_reused;                 /* it carried a piece before this job */
 	bool is_open;                   /* the connection was made */
@@ -125,12 +126,12 @@ link_make_idle(struct link *l)
 }
 
 static struct link *
-take_idle(struct fetch_pool *pool, const struct addr *parent)
+take_idle(struct fetch_pool *pool, const struct addr *parent, const struct tls_config *tls)
 {
 	LIST_EACH(it, next, &pool->idle) {
 		struct link *l = CONTAINER_OF(it, struct link, at);
 
-		if (addr_eq(&l->parent, parent)) {
+		if (addr_eq(&l->parent, parent) && l->tls == tls) {
 			list_del(&l->at);
 			pool->idle_count--;
 			return l;
@@ -307,15 +308,16 @@ link_start(struct fetch_pool *pool, struct fetch_job *job, bool may_reuse)
 {
 	static const struct conn_events events = {.on_open = link_on_open, .on_data = link_on_data, .on_close = link_on_close};
 	struct conn_opts opts = {
-		.addr = job->parent, .connect_ms = CONNECT_MS, .keepalive_idle_s = KEEPALIVE_IDLE_S,
+		.addr = job->parent, .tls = job->tls, .connect_ms = CONNECT_MS, .keepalive_idle_s = KEEPALIVE_IDLE_S,
 		.keepalive_interval_s = KEEPALIVE_INTERVAL_S, .keepalive_probes = KEEPALIVE_PROBES, .user_timeout_ms = USER_TIMEOUT_MS,
 	};
-	struct link *l = may_reuse ? take_idle(pool, &job->parent) : NULL;
+	struct link *l = may_reuse ? take_idle(pool, &job->parent, job->tls) : NULL;
 
 	if (l == NULL) {
 		l = xcalloc(1, sizeof *l);
 		l->pool = pool;
 		l->parent = job->parent;
+		l->tls = job->tls;
 		list_init(&l->at);
 		l->conn = conn_connect(pool->loop, &opts, &events, l);
 	} else {

@@ -17,6 +17,7 @@
 #include "peer/sink.h"
 
 struct fetch_pool;
+struct tls_config;
 struct worker;
 
 /* An idle connection is kept for this long; the parent gives up after 30 s or more (spec, wire.md 1.6). */
@@ -41,6 +42,7 @@ enum fetch_failure {
 struct fetch_job {
 	/* Filled by the starter. */
 	struct addr parent;             /* its piece port */
+	struct tls_config *tls;         /* NULL: plaintext; outlives the workers */
 	char task_id[TASK_ID_SIZE];
 	uint8_t tag;                    /* vortex request tag of the task's kind */
 	uint32_t number;

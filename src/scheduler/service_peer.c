@@ -89,7 +89,7 @@ service_peer_opened(struct rpc_stream *rpc, void *ctx)
 	list_add_tail(&s->streams, &ps->link);
 	rpc_stream_set_user(rpc, ps);
 	if (ps->is_live)
-		rpc_stream_send_headers_with(rpc, SCHEDULER_LIVE_HEADER, SCHEDULER_LIVE_VALUE);
+		rpc_stream_send_headers_with(rpc, &(struct rpc_header){SCHEDULER_LIVE_HEADER, SCHEDULER_LIVE_VALUE}, 1);
 	else
 		rpc_stream_send_headers(rpc);
 }

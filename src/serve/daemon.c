@@ -11,7 +11,6 @@
 #include "cluster/cluster.h"
 #include "config/config.h"
 #include "net/listener.h"
-#include "net/tls.h"
 #include "peer/engine.h"
 #include "peer/worker.h"
 #include "proto/dfdaemon.h"
@@ -28,8 +27,6 @@
 #define TICK_MS 1000
 #define GC_BUDGET 2000
 #define GC_SLICE_NS 5000000     /* nobody waits longer for the loop because of a collection */
-/* The files of certificates are looked at this often. */
-#define CERTIFICATES_MS 10000
 /* Connections to the scheduler inside: one of each host of a large cluster, and some. */
 #define SCHEDULER_CONNECTIONS 20000
 
@@ -167,58 +164,6 @@ start_admission(struct daemon *d)
 	sample_load(d);
 }
 
-/* ---- TLS ---- */
-
-static int
-load_tls(struct daemon *d, struct err *e)
-{
-	static const char *const h2[] = {"h2", NULL};
-	const struct config *c = d->parts.config;
-	const struct config_tls *up = &c->upload.server.tls, *down = &c->upload.client.tls, *sched = &c->scheduler.tls, *manager = &c->manager.tls;
-
-	if (up->cert != NULL) {
-		d->upload_tls = tls_server_new(&(struct tls_server_opts){
-			.cert_file = up->cert, .key_file = up->key, .client_ca_file = up->ca_cert, .alpn = h2}, e);
-		if (d->upload_tls == NULL)
-			return err_wrap(e, "upload.server");
-	}
-	if (down->cert != NULL) {
-		d->parent_tls = tls_client_new(&(struct tls_client_opts){
-			.ca_file = down->ca_cert, .cert_file = down->cert, .key_file = down->key, .alpn = h2, .require_alpn = true}, e);
-		if (d->parent_tls == NULL)
-			return err_wrap(e, "upload.client");
-	}
-	if (sched->cert != NULL) {
-		d->scheduler_tls = tls_client_new(&(struct tls_client_opts){
-			.ca_file = sched->ca_cert, .cert_file = sched->cert, .key_file = sched->key, .alpn = h2, .require_alpn = true}, e);
-		if (d->scheduler_tls == NULL)
-			return err_wrap(e, "scheduler");
-	}
-	if (manager->cert != NULL) {
-		d->manager_tls = tls_client_new(&(struct tls_client_opts){
-			.ca_file = manager->ca_cert, .cert_file = manager->cert, .key_file = manager->key, .alpn = h2, .require_alpn = true}, e);
-		if (d->manager_tls == NULL)
-			return err_wrap(e, "manager");
-	}
-	return 0;
-}
-
-/* New connections get the certificate that is on file now. */
-static void
-refresh_certificates(void *ctx)
-{
-	struct daemon *d = ctx;
-	struct err e;
-	int rc = d->upload_tls != NULL ? tls_config_refresh(&d->upload_tls, &e) : 0;
-
-	if (rc > 0)
-		log_info("certificates of upload.server were read again");
-	else if (rc < 0 && !d->certificates_are_bad)
-		log_error("certificates of upload.server cannot be read again, the old ones stay in use: %s", e.text);
-	d->certificates_are_bad = rc < 0;
-	loop_timer_set(d->parts.loop, &d->certificates, CERTIFICATES_MS, refresh_certificates, d);
-}
-
 /* ---- servers ---- */
 
 static void
@@ -276,7 +221,7 @@ start_scheduler(struct daemon *d, struct err *e)
 	o.mesh = c->x.scheduler.mesh;
 	o.allow_loopback = c->x.scheduler.preheat.allow_loopback;
 	o.blob_digest_ids = c->x.scheduler.preheat.blob_digest_task_id;
-	o.peer_tls = d->parent_tls;
+	o.peer_tls = d->tls[TLS_PARENTS].config;
 	/* Beside the store, which leaves files of other names alone: a restart knows the hosts at once. */
 	snapshot = xasprintf("%s/scheduler-hosts", c->storage.dir);
 	o.snapshot_path = snapshot;
@@ -291,7 +236,7 @@ start_scheduler(struct daemon *d, struct err *e)
 		.name = "scheduler", .connections_max = SCHEDULER_CONNECTIONS, .per_ip_max = SCHEDULER_CONNECTIONS});
 	scheduler_serve(d->parts.scheduler, d->scheduler_rpc);
 	health_serve(&d->scheduler_health, d->scheduler_rpc, "scheduler.v2.Scheduler");
-	d->scheduler_front = front_new(&(struct front_options){.loop = d->parts.loop, .rpc = d->scheduler_rpc});
+	d->scheduler_front = front_new(&(struct front_options){.loop = d->parts.loop, .rpc = d->scheduler_rpc, .tls = &d->tls[TLS_SCHEDULER_PORT].config});
 	if (parse_address(c->upload.server.ip, c->x.scheduler.port, &a, e) < 0 || front_listen(d->scheduler_front, &a, &bound, e) < 0)
 		return err_wrap(e, "scheduler");
 	if (addr_from_ip(&a, slice_str(c->host.ip), addr_port(&bound)) < 0)
@@ -319,13 +264,14 @@ start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct
 	health_serve(&d->upload_health, d->parts.upload_rpc, "dfdaemon.v2.DfdaemonUpload");
 	d->parts.pieces = piece_server_new(&(struct piece_server_options){
 		.loop = d->parts.loop, .workers = d->parts.workers, .store = d->parts.store, .engine = d->parts.engine,
-		.bandwidth_limit = c->upload.bandwidth_limit, .is_disabled = c->upload.disable_shared});
+		.bandwidth_limit = c->upload.bandwidth_limit, .is_disabled = c->upload.disable_shared,
+		.tls = d->tls[TLS_PIECES_OUT].config, .prefers_tls = c->x.piece.tls == CONFIG_PIECE_TLS_PREFER});
 	turn_serve(&d->turns, d->parts.upload_rpc, d->parts.pieces);
 	if (parse_address(c->storage.server.ip, c->storage.server.tcp_port, &a, e) < 0 ||
 	    piece_server_listen(d->parts.pieces, &a, pieces, e) < 0)
 		return err_wrap(e, "storage.server");
 	d->upload_front = front_new(&(struct front_options){
-		.loop = d->parts.loop, .rpc = d->parts.upload_rpc, .pieces = d->parts.pieces, .tls = &d->upload_tls});
+		.loop = d->parts.loop, .rpc = d->parts.upload_rpc, .pieces = d->parts.pieces, .tls = &d->tls[TLS_UPLOAD].config});
 	if (parse_address(c->upload.server.ip, c->upload.server.port, &a, e) < 0 || front_listen(d->upload_front, &a, upload, e) < 0)
 		return err_wrap(e, "upload.server");
 	d->unix_listener = listener_unix(d->parts.loop, c->download.server.socket_path, 0777, (gid_t)-1, on_unix_accept, d, e);
@@ -401,7 +347,7 @@ set_services(struct daemon *d, const struct addr *pieces)
 	d->remote = (struct download_service){.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id};
 	d->sync = (struct sync_service){
 		.engine = d->parts.engine, .cluster = d->parts.cluster, .ip = c->host.ip, .piece_port = addr_port(pieces),
-		.is_disabled = c->upload.disable_shared};
+		.is_disabled = c->upload.disable_shared, .pieces = d->tls[TLS_PIECES_OUT].config != NULL ? d->parts.pieces : NULL};
 	d->about_tasks.store = d->parts.store;
 	d->about_tasks.cluster = d->parts.cluster;
 	d->about_tasks.host_id = d->host_id;
@@ -435,7 +381,7 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	d->reload_msg.run = daemon_on_reload;
 	host_id_make(d->host_id, c->host.ip, c->host.hostname, c->seed_peer.enable);
 	d->parts.loop = loop_new("control", e);
-	if (d->parts.loop == NULL || load_tls(d, e) < 0)
+	if (d->parts.loop == NULL || daemon_tls_load(d, e) < 0)
 		goto fail;
 	/* Before the store: what an earlier run left is removed in a worker's thread. */
 	d->parts.workers = start_workers(d, e);
@@ -446,13 +392,14 @@ daemon_start(const struct daemon_options *o, struct err *e)
 		goto fail;
 	/* The cluster wants the bound ports, which want the engine: it learns of the cluster last. */
 	d->parts.engine = engine_new(&(struct engine_options){
-		.loop = d->parts.loop, .config = c, .store = d->parts.store, .workers = d->parts.workers, .parent_tls = d->parent_tls,
+		.loop = d->parts.loop, .config = c, .store = d->parts.store, .workers = d->parts.workers, .parent_tls = d->tls[TLS_PARENTS].config,
+		.piece_tls = d->tls[TLS_PIECES_IN].config, .requires_piece_tls = c->x.piece.tls == CONFIG_PIECE_TLS_REQUIRE,
 		.insecure_skip_verify = c->x.backend.insecure_skip_verify});
 	if (start_scheduler(d, e) < 0 || start_servers(d, &upload, &pieces, e) < 0 || start_proxy(d, &proxy, e) < 0)
 		goto fail;
 	d->parts.cluster = cluster_new(&(struct cluster_options){
-		.loop = d->parts.loop, .config = c, .dynconfig_path = o->dynconfig_path, .scheduler_tls = d->scheduler_tls,
-		.manager_tls = d->manager_tls,
+		.loop = d->parts.loop, .config = c, .dynconfig_path = o->dynconfig_path, .scheduler_tls = d->tls[TLS_SCHEDULERS].config,
+		.manager_tls = d->tls[TLS_MANAGER].config,
 		.own_scheduler = d->own_scheduler[0] != '\0' ? d->own_scheduler : NULL,
 		.host = {.id = d->host_id, .ip = c->host.ip, .hostname = c->host.hostname, .is_seed = c->seed_peer.enable,
 		    .upload_port = addr_port(&upload), .piece_port = addr_port(&pieces), .proxy_port = addr_port(&proxy)}}, e);
@@ -464,7 +411,7 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	set_services(d, &pieces);
 	cluster_start(d->parts.cluster);
 	tick(d);
-	refresh_certificates(d);
+	daemon_tls_refresh(d);
 	loop_timer_set(d->parts.loop, &d->gc, c->gc.interval_ms, collect_garbage, d);
 	health_set(&d->download_health, true);
 	health_set(&d->upload_health, true);

@@ -27,6 +27,14 @@ struct front;
 struct listener;
 struct tls_config;
 
+/* Connections with certificates: what serves and calls peers, and what calls the cluster's services. */
+enum daemon_tls_kind { TLS_UPLOAD, TLS_PARENTS, TLS_PIECES_OUT, TLS_PIECES_IN, TLS_SCHEDULERS, TLS_MANAGER, TLS_SCHEDULER_PORT, TLS_KINDS };
+
+struct daemon_tls {
+	struct tls_config *config;      /* NULL: plaintext */
+	char *failed;                   /* why the files that are there now cannot be used; said once */
+};
+
 struct daemon {
 	struct daemon_parts parts;
 	struct rpc_server *scheduler_rpc;
@@ -44,10 +52,9 @@ struct daemon {
 	struct persistent_service persistent;
 	struct metrics_backend backend;
 	struct rpc_method download_methods[1], upload_methods[3];
-	struct tls_config *upload_tls, *parent_tls, *scheduler_tls, *manager_tls;
+	struct daemon_tls tls[TLS_KINDS];
 	char host_id[HOST_ID_SIZE], own_scheduler[ADDR_TEXT_MAX];
 	struct loop_timer tick, gc, certificates, sample, grace, home;
-	bool certificates_are_bad;      /* said once */
 	unsigned draining;              /* servers that still have work */
 	bool is_ending;                 /* daemon_free is at work: what the steps of an orderly stop report comes too late */
 	atomic_uint stops;
@@ -55,6 +62,11 @@ struct daemon {
 	atomic_bool is_reloading;       /* reload_msg is on its way */
 	struct loop_msg reload_msg;
 };
+
+/* daemon_tls.c: all that is configured, or -1; looks at the files now and then; the end. */
+int daemon_tls_load(struct daemon *d, struct err *e);
+void daemon_tls_refresh(void *ctx);
+void daemon_tls_free(struct daemon *d);
 
 /* What the letters of daemon_stop and daemon_reload do. */
 void daemon_on_stop(struct loop_msg *msg);

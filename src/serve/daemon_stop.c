@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "cluster/cluster.h"
 #include "net/listener.h"
-#include "net/tls.h"
 #include "peer/engine.h"
 #include "peer/worker.h"
 #include "scheduler/scheduler.h"
@@ -117,6 +116,7 @@ daemon_on_reload(struct loop_msg *msg)
 		log_error("%s", e.text);
 	else
 		log_info("log reopened");
+	daemon_tls_refresh(d);
 }
 
 void
@@ -182,9 +182,6 @@ daemon_free(struct daemon *d)
 out:
 	adaptive_free(&d->download_adaptive);
 	adaptive_free(&d->upload_adaptive);
-	tls_config_unref(d->upload_tls);
-	tls_config_unref(d->parent_tls);
-	tls_config_unref(d->scheduler_tls);
-	tls_config_unref(d->manager_tls);
+	daemon_tls_free(d);
 	free(d);
 }

@@ -11,16 +11,20 @@
 #include "base/mem.h"
 #include "net/conn.h"
 #include "net/listener.h"
+#include "net/loop.h"
 #include "net/rpc_server.h"
 #include "serve/piece.h"
 #include "wire/vortex.h"
 
+/* Refused connections are written of so often at most. */
+#define REFUSED_LOG_MS 1000
 #define TLS_HANDSHAKE 0x16      /* content type of the first TLS record */
 
 struct front {
 	struct front_options o;
 	struct listener *listener;
 	struct list guests;
+	int64_t refused_ms;             /* one was last written of */
 	size_t count;
 };
 
@@ -72,8 +76,11 @@ on_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
 	if (is_vortex < 0)
 		return 0;
 	if (is_vortex == 0 && wants_tls != has_tls) {
-		log_warn("connection refused peer=%s reason=\"%s\"", conn_peer_text(c),
-		    has_tls ? "plaintext where TLS is required" : "TLS where none is configured");
+		if (loop_now_ms(f->o.loop) - f->refused_ms >= REFUSED_LOG_MS) {
+			log_warn("connection refused peer=%s reason=\"%s\"", conn_peer_text(c),
+			    has_tls ? "plaintext where TLS is required" : "TLS where none is configured");
+			f->refused_ms = loop_now_ms(f->o.loop);
+		}
 		conn_abort(c);
 		guest_free(g);
 		return n;

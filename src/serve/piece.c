@@ -12,16 +12,20 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "net/addr.h"
 #include "net/listener.h"
 #include "peer/engine.h"
 #include "peer/worker.h"
 #include "serve/piece_conn.h"
+#include "serve/piece_trust.h"
 #include "serve/uplink.h"
 #include "store/file.h"
 #include "store/store.h"
 
 /* Requests that wait at once; a child asks for few, so this is a flood. */
 #define WAITING_MAX 65536
+/* Strangers are written of so often at most. */
+#define STRANGER_LOG_MS 1000
 /* How often each piece was served is remembered for so many tasks. */
 #define SERVED_TASKS_MAX 256
 
@@ -55,6 +59,8 @@ struct piece_server {
 	bool was_full;                  /* all slots were in use since */
 	struct loop_timer look;
 	struct map served;
+	struct piece_trust trust;
+	int64_t stranger_ms;            /* a stranger was last written of */
 
 	struct piece_server_metrics metrics;
 	size_t requests;                /* in the control loop's or a side's hands */
@@ -529,6 +535,28 @@ kind_of(uint8_t tag, enum store_kind *kind)
 	}
 }
 
+/* Plaintext where TLS is preferred. */
+static bool
+may_be_plain(struct piece_server *s, const struct piece_request *r)
+{
+	int64_t now = loop_now_ms(s->o.loop);
+	char text[ADDR_TEXT_MAX];
+
+	if (piece_trust_allows(&s->trust, &r->peer, now))
+		return true;
+	if (now - s->stranger_ms >= STRANGER_LOG_MS) {
+		log_warn("piece refused peer=%s reason=\"plaintext from a host that showed no certificate\"", addr_format(&r->peer, text));
+		s->stranger_ms = now;
+	}
+	return false;
+}
+
+void
+piece_server_know(struct piece_server *s, const struct addr *peer)
+{
+	piece_trust_know(&s->trust, peer, loop_now_ms(s->o.loop));
+}
+
 void
 piece_request_asked(struct loop_msg *msg)
 {
@@ -537,6 +565,10 @@ piece_request_asked(struct loop_msg *msg)
 	enum store_kind kind;
 
 	s->requests++;
+	if (r->is_plain && !may_be_plain(s, r)) {
+		decide_error(s, r, VORTEX_INVALID_ARGUMENT, "pieces are only for peers with certificates");
+		return;
+	}
 	if (!task_id_is_valid(slice_str(r->wanted.task_id)) || kind_of(r->wanted.tag, &kind) < 0) {
 		decide_error(s, r, VORTEX_INVALID_ARGUMENT, "invalid task id or kind");
 		return;
@@ -608,6 +640,7 @@ piece_server_new(const struct piece_server_options *o)
 	list_init(&s->wanting);
 	list_init(&s->given);
 	map_init(&s->served);
+	piece_trust_init(&s->trust);
 	limit_init(&s->limit, o->bandwidth_limit);
 	atomic_init(&s->connections, 0);
 	atomic_init(&s->progress, 0);
@@ -619,6 +652,8 @@ piece_server_new(const struct piece_server_options *o)
 		side->server_loop = o->loop;
 		side->loop = o->workers->at[i].loop;
 		side->limit = &s->limit;
+		side->tls = o->tls;
+		side->prefers_tls = o->prefers_tls;
 		side->connections = &s->connections;
 		list_init(&side->conns);
 	}
@@ -724,5 +759,6 @@ piece_server_free(struct piece_server *s)
 		free(v);
 	}
 	map_free(&s->served);
+	piece_trust_free(&s->trust);
 	free(s);
 }

@@ -23,6 +23,7 @@ struct limit;
 struct loop;
 struct piece_server;
 struct store;
+struct tls_config;
 struct workers;
 
 /* Connections of children at once; further ones are closed (spec: wire.md 1.8). */
@@ -49,6 +50,9 @@ struct piece_server_options {
 	struct engine *engine;          /* tells when a piece arrives that is waited for */
 	uint64_t bandwidth_limit;       /* bytes a second; 0: none */
 	bool is_disabled;               /* upload.disableShared: every piece is "not found" */
+	/* Not NULL: children that begin with a TLS record get TLS; others are refused, or (prefers_tls) served when they are known. */
+	struct tls_config *tls;
+	bool prefers_tls;
 };
 
 struct piece_server_metrics {
@@ -79,6 +83,8 @@ struct piece_server *piece_server_new(const struct piece_server_options *o);
 int piece_server_listen(struct piece_server *s, const struct addr *a, struct addr *bound, struct err *e);
 /* Serves a connection that came in elsewhere; `early` are bytes read from it. Control loop. */
 void piece_server_adopt(struct piece_server *s, int fd, struct slice early);
+/* The host at this address showed a certificate: it may fetch in plaintext where that is allowed at all. */
+void piece_server_know(struct piece_server *s, const struct addr *peer);
 /* task_id and the functions are set; on_busy may be called from here on. True: turns are given now. */
 bool piece_turn_add(struct piece_server *s, struct piece_turn *t);
 void piece_turn_remove(struct piece_turn *t);

@@ -18,6 +18,8 @@
 #define KEEPALIVE_IDLE_S 5
 #define KEEPALIVE_INTERVAL_S 3
 #define KEEPALIVE_PROBES 3
+/* Refused connections are written of so often at most, per data loop. */
+#define REFUSED_LOG_MS 1000
 
 struct piece_conn {
 	struct list link;               /* in side->conns */
@@ -25,6 +27,7 @@ struct piece_conn {
 	struct conn *conn;
 	struct vortex_request_reader reader;
 	struct piece_request *request;  /* NULL between requests */
+	bool is_known;                  /* TLS or not: the first bytes told */
 	bool is_sending;
 	bool is_slow;                   /* as the last request was */
 	bool closes_after;              /* the child broke the protocol: an error packet, then the end */
@@ -88,11 +91,25 @@ conn_is_idle(void *ctx)
 	piece_conn_free(c);
 }
 
+/* Who knocks for long fills no log. */
+static void
+tell_refused(struct piece_conn *c, const struct err *e)
+{
+	int64_t now = loop_now_ms(c->side->loop);
+
+	if (now - c->side->refused_ms < REFUSED_LOG_MS)
+		return;
+	log_warn("connection refused port=pieces error=\"%s\"", e->text);
+	c->side->refused_ms = now;
+}
+
 static void
 on_close(struct conn *conn, void *ctx, const struct err *e)
 {
 	struct piece_conn *c = ctx;
 
+	if (e->code == ERR_UNAUTHENTICATED)
+		tell_refused(c, e);
 	(void)conn;
 	if (c->request != NULL)
 		log_info("child went away in the middle of a piece task=%s piece=%u reason=\"%s\"", c->request->wanted.task_id,
@@ -110,6 +127,9 @@ ask(struct piece_conn *c, const struct vortex_request *wanted)
 	r->side = c->side;
 	r->conn = c;
 	r->wanted = *wanted;
+	r->is_plain = c->side->tls != NULL && !conn_is_tls(c->conn);
+	if (r->is_plain)
+		r->peer = *conn_peer(c->conn);
 	list_init(&r->queue);
 	c->request = r;
 	loop_timer_clear(c->side->loop, &c->timer);
@@ -132,6 +152,36 @@ refuse(struct piece_conn *c, const struct err *e)
 	piece_conn_free(c);
 }
 
+/* A TLS record: handshake, version 3.x. A request for a piece may begin with the first of these bytes, but never has the second. */
+static bool
+is_tls(const uint8_t *p, size_t n)
+{
+	return n >= 2 && p[0] == 0x16 && p[1] == 0x03;
+}
+
+/* TLS or plaintext. False: nothing is to be read now. */
+static bool
+look_at_first(struct piece_conn *c, const uint8_t *p, size_t n)
+{
+	struct err e;
+
+	if (n < 2)
+		return false;
+	c->is_known = true;
+	if (is_tls(p, n) && c->side->tls != NULL) {
+		conn_start_tls(c->conn, c->side->tls, NULL);
+		return false;
+	}
+	if (is_tls(p, n) || (c->side->tls != NULL && !c->side->prefers_tls)) {
+		err_set(&e, ERR_INVALID_ARGUMENT, "%s: %s", conn_peer_text(c->conn),
+		    is_tls(p, n) ? "TLS where none is configured" : "pieces are only sent over TLS");
+		tell_refused(c, &e);
+		refuse(c, &e);
+		return false;
+	}
+	return true;
+}
+
 static size_t
 on_data(struct conn *conn, void *ctx, const uint8_t *p, size_t n)
 {
@@ -141,6 +191,8 @@ on_data(struct conn *conn, void *ctx, const uint8_t *p, size_t n)
 	struct err e = {0};
 
 	(void)conn;
+	if (!c->is_known && !look_at_first(c, p, n))
+		return 0;
 	if (c->request != NULL) {
 		/* Nobody pipelines; what comes too early waits in the socket. */
 		conn_pause_read(c->conn);

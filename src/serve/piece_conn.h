@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "net/addr.h"
 #include "net/loop.h"
 #include "peer/limit.h"
 #include "peer/task.h"
@@ -20,6 +21,7 @@ struct conn;
 struct piece_server;
 struct store_file;
 struct store_task;
+struct tls_config;
 
 /* What the piece server has on one data loop. The list is that loop's alone. */
 struct piece_side {
@@ -29,6 +31,9 @@ struct piece_side {
 	struct limit *limit;            /* shared by all sides */
 	atomic_size_t *connections;     /* of all sides */
 	struct list conns;
+	struct tls_config *tls;         /* NULL: none */
+	bool prefers_tls;
+	int64_t refused_ms;             /* a refused connection was last written of */
 	bool is_closing;
 	struct loop_msg closing;
 	bool is_closed;                 /* the control loop's, once the side let go */
@@ -43,6 +48,8 @@ struct piece_request {
 	struct piece_side *side;
 	struct piece_conn *conn;        /* data loop only */
 	struct vortex_request wanted;
+	bool is_plain;                  /* in plaintext although TLS is configured, from `peer` */
+	struct addr peer;
 
 	/* The control loop's. */
 	struct list queue;

@@ -12,6 +12,7 @@
 #include "peer/task.h"
 #include "proto/common.h"
 #include "proto/dfdaemon.h"
+#include "serve/piece.h"
 #include "store/store.h"
 
 /* Queued bytes above which telling waits for the child. */
@@ -204,12 +205,28 @@ begin(struct sync_service *service, struct rpc_stream *s, enum store_kind kind, 
 	tell_all(p);
 }
 
+/* The answer's head: what a child of our make is to know. */
+static void
+answer(struct sync_service *service, struct rpc_stream *s, bool has_turns)
+{
+	struct rpc_header more[2];
+	size_t n = 0;
+
+	if (has_turns)
+		more[n++] = (struct rpc_header){PARENT_TURNS_HEADER, PARENT_TURNS_VALUE};
+	if (service->pieces != NULL) {
+		more[n++] = (struct rpc_header){PARENT_TLS_HEADER, PARENT_TLS_VALUE};
+		piece_server_know(service->pieces, rpc_stream_peer(s));
+	}
+	rpc_stream_send_headers_with(s, more, n);
+}
+
 void
 sync_pieces_on_request(struct rpc_stream *s, void *ctx, const void *request)
 {
 	const struct dfdaemon_sync_pieces_request *r = request;
 
-	rpc_stream_send_headers_with(s, PARENT_TURNS_HEADER, PARENT_TURNS_VALUE);
+	answer(ctx, s, true);
 	begin(ctx, s, STORE_STANDARD, r->task_id, r->interested_piece_numbers, r->n_interested_piece_numbers);
 }
 
@@ -218,7 +235,7 @@ sync_persistent_pieces_on_request(struct rpc_stream *s, void *ctx, const void *r
 {
 	const struct dfdaemon_sync_persistent_pieces_request *r = request;
 
-	rpc_stream_send_headers(s);
+	answer(ctx, s, false);
 	begin(ctx, s, STORE_PERSISTENT, r->task_id, r->interested_piece_numbers, r->n_interested_piece_numbers);
 }
 
@@ -227,7 +244,7 @@ sync_persistent_cache_pieces_on_request(struct rpc_stream *s, void *ctx, const v
 {
 	const struct dfdaemon_sync_persistent_cache_pieces_request *r = request;
 
-	rpc_stream_send_headers(s);
+	answer(ctx, s, false);
 	begin(ctx, s, STORE_PERSISTENT_CACHE, r->task_id, r->interested_piece_numbers, r->n_interested_piece_numbers);
 }
 

@@ -12,6 +12,7 @@
 
 struct cluster;
 struct engine;
+struct piece_server;
 
 /* Piece numbers in one request; the largest task has as many pieces. */
 #define SYNC_NUMBERS_MAX (1u << 20)
@@ -27,6 +28,7 @@ struct sync_service {
 	const char *ip;                 /* where our pieces are */
 	uint16_t piece_port;
 	bool is_disabled;               /* upload.disableShared */
+	struct piece_server *pieces;    /* not NULL: the piece port speaks TLS, children are told, and it of them */
 	size_t streams;
 };
 

@@ -159,7 +159,8 @@ def give(*answers):
 class Parent:
     """A peer that has the content: SyncPieces over gRPC, pieces over vortex. `vortex` names what it does wrong, sync_* how it tells."""
 
-    def __init__(self, content, vortex="good", delay=0, tells=None, sync_error=None, length_off=0, stays_open=False):
+    def __init__(self, content, vortex="good", delay=0, tells=None, sync_error=None, length_off=0, stays_open=False,
+                 credentials=None):
         self.content, self.vortex, self.delay, self.tells = content, vortex, delay, tells
         self.sync_error, self.length_off, self.stays_open = sync_error, length_off, stays_open
         self.asked = []                 # piece numbers asked for over vortex
@@ -175,7 +176,10 @@ class Parent:
             self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), options=g.UNLIMITED)
             self.server.add_generic_rpc_handlers((api.handler("dfdaemon.v2.DfdaemonUpload", {
                 "SyncPieces": self.sync_pieces, "SyncHost": self.sync_host}),))
-            self.server.add_insecure_port("127.0.0.1:%d" % self.port)
+            if credentials:
+                self.server.add_secure_port("127.0.0.1:%d" % self.port, credentials)
+            else:
+                self.server.add_insecure_port("127.0.0.1:%d" % self.port)
             self.server.start()
         if vortex not in ("dead", "refused"):
             self.listener = socket.create_server(("127.0.0.1", self.piece_port), backlog=64)

@@ -147,7 +147,7 @@ check_defaults(const struct config *d)
 	assert_false(d->x.scheduler.enable);
 	assert_int_equal(d->x.scheduler.port, 8002);
 	assert_true(d->x.scheduler.mesh);
-	assert_int_equal(d->x.piece.tls, CONFIG_PIECE_TLS_AUTO);
+	assert_int_equal(d->x.piece.tls, CONFIG_PIECE_TLS_PREFER);
 	assert_int_equal(d->x.download.max_concurrent_tasks, 1024);
 	assert_int_equal(d->x.storage.capacity_bytes, 0);
 	assert_int_equal(d->x.storage.sync, CONFIG_SYNC_COMPLETE);

@@ -285,7 +285,7 @@ client_certificates_are_required_and_checked(void **state)
 	so.client_ca_file = DIR "other.crt";
 	w = shake(client_config(&co), "localhost", server_config(&so));
 	assert_true(w->server.closed);
-	assert_non_null(strstr(w->server.why.text, "the certificate (for client) is not signed by a trusted authority"));
+	assert_non_null(strstr(w->server.why.text, "the certificate (for client) is not signed by an authority in "));
 	free_world(w);
 }
 
@@ -321,8 +321,8 @@ untrusted_and_expired_certificates_are_refused(void **state)
 	struct tls_server_opts old = {.cert_file = DIR "expired.crt", .key_file = DIR "expired.key"};
 
 	(void)state;
-	refused(&other, "localhost", &plain_server, "is not signed by a trusted authority");
-	refused(&plain_client, "localhost", &old, "a certificate has expired or is not valid yet (the one for localhost, 127.0.0.1: 20");
+	refused(&other, "localhost", &plain_server, "is not signed by an authority in ");
+	refused(&plain_client, "localhost", &old, "the certificate (for localhost, 127.0.0.1) expired at 20");
 }
 
 static void
@@ -351,7 +351,7 @@ no_name_check_still_wants_a_trusted_chain(void **state)
 	assert_true(w->client.open);
 	free_world(w);
 	co.ca_file = DIR "other.crt";
-	refused(&co, "localhost", &plain_server, "not signed by a trusted authority");
+	refused(&co, "localhost", &plain_server, "not signed by an authority in");
 }
 
 static void
