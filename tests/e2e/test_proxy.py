@@ -611,6 +611,22 @@ def test_pip(build):
             same(("wheel", f.read() == data.getvalue(), True), ("from the cluster", peer.metric(VIA) >= 1, True))
 
 
+def test_contents_outlive_a_restart(build):
+    path = f"/v2/a/blobs/sha256:{sha(F1)}"
+    with world(build, paths={path: lambda h: h.reply_file(F1)}, before=lambda c: c.seed.config["storage"].update(keep=True)) as (peer, o, port):
+        ask(port, o.url(path))
+        ask(port, o.url("/p2p/small"))
+        before = len(o.seen())
+        peer.stop()
+        peer.start()
+        wait_for(lambda: socket.create_connection(("127.0.0.1", port)).close() or True, 10, "the proxy answers again")
+        for _ in range(2):
+            a = ask(port, o.url(path))
+            same(("after a restart", (a.status, a.body == F1, a.get("ETag"), a.get("X-Dragonfly-Task-Download-Finished")), (200, True, '"e1"', "true")))
+            same(("a range", ask(port, o.url("/p2p/small"), {"Range": "bytes=5-9"}).body, SMALL[5:10]))
+        same(("the origin was not asked", len(o.seen()), before))
+
+
 def test_stop_lets_running_answers_end(build):
     with world(build, paths={"/direct/slow": lambda h: h.reply_file(F1, rate=10 * MIB)}) as (peer, o, port):
         s = open_get(port, o.url("/direct/slow"))
