@@ -1,5 +1,6 @@
 """The manager in Go with a database and a Redis of its own, both from the system's packages, started on free ports with directories that
 go with the test; and clusters that find each other through it. Cases for run.py."""
+import glob
 import json
 import os
 import re
@@ -296,3 +297,29 @@ def register(case):
             asked = [len(set(re.findall(r"\b[0-9a-f]{64}\b", s.log()))) for s in lab.schedulers]
             print(f"    50 tasks, by scheduler {asked}")
             assert sum(asked) >= 50 and min(asked) > 0, f"{asked}"
+
+    @case("manager", "redis", "scheduler")
+    def manager_clocks_ten_minutes_apart(run):
+        """Our peers' clocks stand before and behind the scheduler's."""
+        library = (glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1") or [None])[0]
+        if library is None:
+            raise RuntimeError("no libfaketime: tests/deps installs it")
+        size = 8 * MIB
+        with ManagedLab(run.programs, ["ours-seed", "ours-early", "ours-late"]) as lab:
+            for p, offset in zip(lab.peers, ("-10m", "+10m")):
+                p.stop()
+                fake = {"LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+                os.environ.update(fake)
+                try:
+                    p.start()
+                finally:
+                    for name in fake:
+                        del os.environ[name]
+            time.sleep(SEEDS_KNOWN_S)
+            assert lab.peers[0].log().splitlines()[-1][:16] != lab.peers[1].log().splitlines()[-1][:16], "the clocks are not set"
+            for i in range(10):
+                url, digest = run.content(size)
+                first, second = lab.peers if i % 2 else lab.peers[::-1]
+                run.fetch(lab, [first], url, digest)
+                run.fetch(lab, [second], url, digest)
+                assert run.origin_times(size) <= 1.05, f"origin read {run.origin_times(size):.3f} times"
