@@ -253,7 +253,8 @@ no_turn_came(void *ctx)
 }
 
 /* A request that waits in a parent's queue, behind those of others, is taken back when an idle parent has its piece: there it comes at once,
- * and the first may be asked for a piece that only it has. */
+ * and the first may be asked for a piece that only it has. Only a parent of our own kind, known by its turns, takes that without an error
+ * line for the connection that ends. */
 static void
 move_waiting(struct session *s)
 {
@@ -262,7 +263,7 @@ move_waiting(struct session *s)
 	LIST_EACH(it, next, &s->transfers) {
 		struct transfer *x = CONTAINER_OF(it, struct transfer, link);
 
-		if (x->is_moved || now - x->began_ms < SESSION_MOVE_MS || atomic_load(&x->job.has_begun) ||
+		if (x->is_moved || x->parent->turns == NULL || now - x->began_ms < SESSION_MOVE_MS || atomic_load(&x->job.has_begun) ||
 		    !parent_is_free_elsewhere(x->parent, x->job.number))
 			continue;
 		x->is_moved = true;
