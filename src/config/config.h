@@ -256,6 +256,9 @@ struct config_x {
 		uint32_t max_concurrent_tasks;
 	} download;
 	struct {
+		bool enforce_block_list;                /* also for downloads that schedulers and peers ask for */
+	} upload;
+	struct {
 		uint64_t capacity_bytes;                /* hard budget of content; 0: the file system is the limit */
 		enum config_storage_sync sync;
 	} storage;

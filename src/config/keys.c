@@ -574,6 +574,11 @@ static const struct schema_key x_download_keys[] = {
 };
 static const struct schema x_download = SCHEMA(x_download_keys);
 
+static const struct schema_key x_upload_keys[] = {
+	KEY("enforceBlockList", BOOL, x.upload.enforce_block_list, NULL),
+};
+static const struct schema x_upload = SCHEMA(x_upload_keys);
+
 static const struct schema_word storage_syncs[] = {
 	{"none", CONFIG_SYNC_NONE, NULL},
 	{"complete", CONFIG_SYNC_COMPLETE, NULL},
@@ -623,6 +628,7 @@ static const struct schema_key x_keys[] = {
 	SECTION("backend", x_backend),
 	SECTION("piece", x_piece),
 	SECTION("download", x_download),
+	SECTION("upload", x_upload),
 	SECTION("storage", x_storage),
 	SECTION("server", x_server),
 	SECTION("proxy", x_proxy),

@@ -343,8 +343,11 @@ set_services(struct daemon *d, const struct addr *pieces)
 	const struct config *c = d->parts.config;
 
 	d->local = (struct download_service){
-		.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id, .is_local = true};
-	d->remote = (struct download_service){.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id};
+		.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id,
+		.obeys_block_list = true, .is_local = true};
+	d->remote = (struct download_service){
+		.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id,
+		.obeys_block_list = c->x.upload.enforce_block_list};
 	d->sync = (struct sync_service){
 		.engine = d->parts.engine, .cluster = d->parts.cluster, .ip = c->host.ip, .piece_port = addr_port(pieces),
 		.is_disabled = c->upload.disable_shared, .pieces = d->tls[TLS_PIECES_OUT].config != NULL ? d->parts.pieces : NULL};

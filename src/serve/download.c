@@ -465,7 +465,7 @@ download_on_request(struct rpc_stream *s, void *ctx, const void *request)
 	}
 	if (r->download->is_prefetch)
 		ask.asker = TASK_FOR_PREFETCH;
-	if (service->is_local && service->cluster != NULL && cluster_check_download(service->cluster, r->download, &e) < 0) {
+	if (service->obeys_block_list && service->cluster != NULL && cluster_check_download(service->cluster, r->download, &e) < 0) {
 		service->engine->metrics.download_blocked[STORE_STANDARD]++;
 		rpc_stream_fail(s, &e);
 		return;

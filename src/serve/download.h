@@ -16,6 +16,7 @@ struct download_service {
 	struct engine *engine;
 	struct cluster *cluster;        /* NULL: no block list, no host id */
 	const char *host_id;
+	bool obeys_block_list;          /* refuses what the dynamic configuration forbids */
 	bool is_local;                  /* the unix socket: the caller's rights decide on outputs; else there are none */
 };
 

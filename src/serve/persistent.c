@@ -90,7 +90,7 @@ download(struct rpc_stream *s, struct persistent_service *v, struct task_request
 	struct err e;
 
 	ask->asker = is_local ? TASK_FOR_USER : TASK_FOR_SCHEDULER;
-	if (is_local && v->cluster != NULL &&
+	if ((is_local ? v->local : v->remote)->obeys_block_list && v->cluster != NULL &&
 	    cluster_check_persistent(v->cluster, ask->kind == STORE_PERSISTENT_CACHE, false, d->url, d->application, d->tag, &e) < 0) {
 		v->engine->metrics.download_blocked[ask->kind]++;
 		rpc_stream_fail(s, &e);

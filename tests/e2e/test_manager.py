@@ -62,7 +62,8 @@ class Manager:
         answer = api.manager.ListSchedulersResponse()
         for hostname, number, cluster, port in self.schedulers if mode == "good" else ():
             answer.schedulers.add(id=number, hostname=hostname, ip="127.0.0.1", port=port, state="active", scheduler_cluster_id=cluster,
-                                  scheduler_cluster=api.manager.SchedulerCluster(id=cluster, name="c", client_config=self.rules))
+                                  scheduler_cluster=api.manager.SchedulerCluster(id=cluster, name="c", client_config=self.rules,
+                                                                                 seed_client_config=self.rules))
         return answer
 
     def update_seed(self, request, context):
@@ -117,6 +118,19 @@ class Managed(Cluster):
         return [(f"scheduler-{i}", i + 1, 1, self.ports[f"carrier{i}"]) for i in carriers]
 
 
+def remote_download(peer, url):
+    """The code of a DownloadTask on the port for peers and schedulers."""
+    with g.channel_to(f"127.0.0.1:{peer.upload_port}") as channel:
+        call = channel.unary_stream("/dfdaemon.v2.DfdaemonUpload/DownloadTask", request_serializer=lambda m: m.SerializeToString(),
+                                    response_deserializer=api.dfdaemon.DownloadTaskResponse.FromString)
+        try:
+            for _ in call(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url=url)), timeout=30):
+                pass
+            return grpc.StatusCode.OK
+        except grpc.RpcError as e:
+            return e.code()
+
+
 def hosts(carrier, count):
     wait_for(lambda: carrier.metric("dragonfly_scheduler_hosts") == count, JOIN_S, f"{carrier.name} knows {count} hosts")
 
@@ -158,6 +172,7 @@ def test_manager_tells_schedulers_and_rules(build):
                     b'{"applications":null,"urls":["forbidden"],"tags":null,"priorities":null}}}}')
         try:
             peer, seed = c.members
+            seed.config["x"] = {"upload": {"enforceBlockList": True}}
             for p in c.members:
                 p.start()
             hosts(c.carriers[0], 3)
@@ -175,6 +190,9 @@ def test_manager_tells_schedulers_and_rules(build):
             code, err = peer.dfget(url + "?forbidden", c.path("c"))
             assert code != 0 and "download rejected by blocklist policy" in err, err
             assert peer.metric("dragonfly_client_download_task_blocked_total") == 1
+            # What others ask of it is another matter, unless it is told so.
+            for p, code in ((peer, grpc.StatusCode.OK), (seed, grpc.StatusCode.PERMISSION_DENIED)):
+                assert remote_download(p, url + "?forbidden") == code, p.name
             m.rules = b"{}"
             wait_for(lambda: peer.dfget(url + "?forbidden", c.path("c"))[0] == 0, JOIN_S, "the rule is gone")
             assert seed.stop() == 0
