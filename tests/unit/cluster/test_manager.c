@@ -1,5 +1,7 @@
 #include "cluster_test.h"
 
+#include <unistd.h>
+
 #include "cluster/manager.h"
 
 #define BASE "{host: {hostname: My_Host, ip: 127.0.0.1, idc: 'a', location: 'x|y', schedulerClusterID: 7}, manager: {addr: 'http://127.0.0.1:%u'}, "
@@ -308,6 +310,89 @@ host_names_are_made_fit_for_the_manager(void **state)
 	assert_true(strlen(out) <= MANAGER_HOSTNAME_MAX && strlen(out) > 200);
 }
 
+/* ---- what a real manager said ---- */
+
+#define RECORDED_ANSWER 304     /* bytes of the recording up to the end of its first answer */
+
+struct recording {
+	struct world *w;
+	struct loop_io io;
+	int fd;
+	uint8_t heard[4096];
+	size_t n;
+	bool is_asked;
+};
+
+/* A DATA frame with END_STREAM has come: the question is complete. */
+static bool
+is_complete(const struct recording *r)
+{
+	size_t at = 24;
+
+	while (at + 9 <= r->n) {
+		if (r->heard[at + 3] == 0 && (r->heard[at + 4] & 1) != 0)
+			return true;
+		at += 9 + ((size_t)r->heard[at] << 16 | (size_t)r->heard[at + 1] << 8 | r->heard[at + 2]);
+	}
+	return false;
+}
+
+static void
+on_question(struct loop_io *io, unsigned ready)
+{
+	struct recording *r = CONTAINER_OF(io, struct recording, io);
+	char bytes[RECORDED_ANSWER];
+	ssize_t n = read(r->fd, r->heard + r->n, sizeof r->heard - r->n);
+	FILE *f;
+
+	(void)ready;
+	if (n <= 0) {
+		loop_io_clear(r->w->loop, io);
+		return;
+	}
+	r->n += (size_t)n;
+	if (r->is_asked || !is_complete(r))
+		return;
+	r->is_asked = true;
+	f = fopen("tests/vectors/recorded/manager-from-peer.s2c", "rb");
+	assert_non_null(f);
+	assert_int_equal(fread(bytes, 1, sizeof bytes, f), sizeof bytes);
+	fclose(f);
+	assert_int_equal(write(r->fd, bytes, sizeof bytes), sizeof bytes);
+}
+
+static void
+on_connection(void *ctx, int fd, const struct addr *peer)
+{
+	struct recording *r = ctx;
+
+	(void)peer;
+	r->fd = fd;
+	loop_io_set(r->w->loop, &r->io, fd, LOOP_READ, on_question);
+}
+
+static void
+recorded_answer_of_a_manager_is_understood(void **state)
+{
+	struct world *w = world_new();
+	struct recording r = {.w = w, .fd = -1};
+	struct listener *l;
+	struct addr a;
+	struct err e;
+
+	(void)state;
+	node_stop(&w->nodes[0]);
+	assert_int_equal(addr_from_ip(&a, slice_str("127.0.0.1"), w->nodes[0].port), 0);
+	l = listener_tcp(w->loop, &a, on_connection, &r, &e);
+	assert_non_null(l);
+	join(w, SLOW, false);
+	WAIT(w, chosen(w) == 18002);
+	loop_io_clear(w->loop, &r.io);
+	listener_free(l);
+	close(r.fd);
+	world_end(w);
+}
+
 int
 main(void)
 {
@@ -323,6 +408,7 @@ main(void)
 		cmocka_unit_test(seed_peer_has_an_entry_while_it_runs),
 		cmocka_unit_test(seed_peer_leaves_though_the_manager_is_gone),
 		cmocka_unit_test(scheduler_inside_is_what_is_left),
+		cmocka_unit_test(recorded_answer_of_a_manager_is_understood),
 		cmocka_unit_test(host_names_are_made_fit_for_the_manager),
 	};
 
