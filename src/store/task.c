@@ -187,9 +187,20 @@ store_task_find(struct store *s, enum store_kind kind, const char *id)
 	return t;
 }
 
+/* A record that was whole at the start, and is damaged or gone by now, is as good as none. Not while somebody uses the task. */
+static bool
+remove_damaged(struct store_task *t, const struct err *why)
+{
+	if (t->uses > 0 || t->is_busy || (why->code != ERR_DATA_LOSS && why->sys != ENOENT))
+		return false;
+	log_error("task record is damaged, task removed task=%s error=\"%s\"", t->id, why->text);
+	return store_task_delete(t, STORE_DELETED_DAMAGED, NULL) == 0;
+}
+
 struct store_task *
 store_task_begin(struct store *s, enum store_kind kind, const char *id, int64_t now, struct err *e)
 {
+	struct err load_error = {0};
 	struct store_task *t;
 
 	if (!store_id_is_valid(id)) {
@@ -197,9 +208,15 @@ store_task_begin(struct store *s, enum store_kind kind, const char *id, int64_t 
 		return NULL;
 	}
 	t = map_get(&s->tasks[kind], key(id));
-	if (t) {
-		if (store_load(t, e) < 0)
+	if (t && store_load(t, &load_error) < 0) {
+		if (!remove_damaged(t, &load_error)) {
+			if (e)
+				*e = load_error;
 			return NULL;
+		}
+		t = NULL;
+	}
+	if (t) {
 		store_task_touch(t, now);
 		return t;
 	}

@@ -188,7 +188,7 @@ class Redis:
 
 
 class GoScheduler:
-    def __init__(self, lab, binary, name, port, manager=None):
+    def __init__(self, lab, binary, name, port, manager=None, config=None):
         self.home = os.path.join(lab.dir, name)
         self.port = port
         self.binary = binary
@@ -201,12 +201,14 @@ class GoScheduler:
         if manager is not None:
             server.update({"host": name, "advertisePort": self.port})
         with open(f"{self.home}/scheduler.yaml", "w") as f:
-            f.write(to_yaml({
+            base = {
                 "server": server,
                 "scheduler": {"algorithm": "default", "backToSourceCount": 200, "retryBackToSourceLimit": 3, "retryLimit": 5,
                               "retryInterval": "1s"},
                 "dynConfig": {"refreshInterval": "1m"},
-                "job": {"enable": lab.redis is not None}, "metrics": {"enable": False}, "network": {"enableIPv6": False}}))
+                "job": {"enable": lab.redis is not None}, "metrics": {"enable": False}, "network": {"enableIPv6": False}}
+            merge(base, config)
+            f.write(to_yaml(base))
             if manager is not None:
                 f.write(to_yaml({"manager": {"addr": f"127.0.0.1:{manager.port}", "schedulerClusterID": 1, "keepAlive": {"interval": "1s"}}}))
             if lab.redis:
@@ -253,7 +255,7 @@ class Lab(Cluster):
     """Daemons of both makes. `members`: names; "seed" in a name makes a seed, "real-" or "ours-" before it tells the make.
     go: how many Go schedulers (True: one); without, the first of ours carries the scheduler. Use as a context manager."""
 
-    def __init__(self, programs, members, go=False, config=None, real_config=None, redis=False):
+    def __init__(self, programs, members, go=False, config=None, real_config=None, redis=False, scheduler_config=None):
         self.build = programs.build
         self.dir = cluster.tempfile.mkdtemp(prefix="dragonfly-test-")
         self.log_level = "debug"
@@ -270,7 +272,7 @@ class Lab(Cluster):
                 self.redis = Redis(self, programs.redis)
             ports = [self.scheduler_port] + quiet_ports(max(int(go) - 1, 0))
             for i in range(int(go)):
-                self.schedulers.append(GoScheduler(self, programs.scheduler, f"scheduler{i}", ports[i]))
+                self.schedulers.append(GoScheduler(self, programs.scheduler, f"scheduler{i}", ports[i], config=scheduler_config))
             for name in members:
                 is_seed = "seed" in name
                 if name.startswith("real-"):

@@ -15,6 +15,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cases_cache  # noqa: E402
+import cases_tls  # noqa: E402
 from lab import ANSI, Lab, Programs, shape  # noqa: E402
 import cluster  # noqa: E402
 import managed  # noqa: E402
@@ -522,6 +523,7 @@ def dfget_once(run, lab, get, peer, label, url, flags, digest):
 
 
 cases_cache.add(case, DFGET_S, SEEDS_KNOWN_S)
+cases_tls.add(case, directions)
 
 
 def managed_case(*needs):

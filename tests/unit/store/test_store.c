@@ -112,6 +112,34 @@ removed_directories_are_made_anew(void **state)
 }
 
 static void
+record_damaged_while_running_is_made_anew(void **state)
+{
+	struct store *s = test_open();
+	uint8_t *p;
+	size_t n;
+
+	(void)state;
+	for (unsigned i = 1; i < 1100; i++)
+		test_download(s, i, 1);
+	store_tick(s, clock_wall_ns() + 60 * SECOND);
+	/* Tasks 1 and 2 left memory: their records are read again. */
+	p = test_read(test_task_path("meta", 1, ".m"), &n);
+	p[n / 2] ^= 1;
+	test_write(test_task_path("meta", 1, ".m"), p, n);
+	free(p);
+	assert_int_equal(unlink(test_task_path("meta", 2, ".m")), 0);
+	for (unsigned i = 1; i <= 2; i++) {
+		test_download(s, i, 3 * PIECE);
+		test_expect_whole(s, i, 3 * PIECE);
+	}
+	store_close(s);
+	s = test_open();
+	test_expect_whole(s, 1, 3 * PIECE);
+	test_expect_whole(s, 2, 3 * PIECE);
+	store_close(s);
+}
+
+static void
 missing_content_is_noticed_while_running(void **state)
 {
 	struct store_options o = test_options();
@@ -560,6 +588,7 @@ main(void)
 		WITH_DIR(piece_is_checked_once_a_run),
 		WITH_DIR(removed_directories_are_made_anew),
 		WITH_DIR(missing_content_is_noticed_while_running),
+		WITH_DIR(record_damaged_while_running_is_made_anew),
 		WITH_DIR(partial_task_resumes_with_what_it_had),
 		WITH_DIR(details_survive_a_reopen),
 		WITH_DIR(changed_origin_drops_the_pieces),
