@@ -1,4 +1,5 @@
 """Both makes under mutual TLS: gRPC with certificates everywhere, pieces over TLS among ours and in plaintext where another make takes part."""
+import collections
 import os
 import sys
 
@@ -7,7 +8,7 @@ import cluster  # noqa: E402
 from lab import Lab  # noqa: E402
 from tls_support import Authority, keys, under_tls  # noqa: E402
 
-MEMBERS = ("real-seed", "ours-a", "ours-b", "ours-c", "real-a", "real-b")     # a real seed: pieces go from real to real too
+PEERS = ("ours-a", "ours-b", "ours-c", "real-a", "real-b", "real-c")
 
 
 def certificates(directory):
@@ -16,29 +17,33 @@ def certificates(directory):
 
 
 def add(case, directions):
-    def mixed(run, go):
+    def one(run, go, seed, total):
         with cluster.tempfile.TemporaryDirectory() as home:
             ca, pair = certificates(home)
             tls = keys(ca, pair)
-            with Lab(run.programs, MEMBERS, go=go, config=under_tls(ca, pair), scheduler_config={"server": {"tls": tls}, "seedPeer": {"tls": tls}}) as lab:
-                total = {}
-                for _ in range(4):
+            with Lab(run.programs, (seed, *PEERS), go=go, config=under_tls(ca, pair),
+                     scheduler_config={"server": {"tls": tls}, "seedPeer": {"tls": tls}}) as lab:
+                for _ in range(3):
                     url, digest = run.content()
                     run.fetch(lab, lab.peers, url, digest)
                     assert run.origin_times() <= 1.05, f"origin read {run.origin_times():.2f} times"
-                total = directions(lab)
-                for parent in ("ours", "real"):
-                    for child in ("ours", "real"):
-                        assert total[parent, child] > 0, f"no piece from {parent} to {child}: {total}"
-                print("   " + ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(total.items())), flush=True)
-                for p in lab.all:
-                    if p.is_real:
-                        continue
+                total.update(directions(lab))
+                ours = [p for p in lab.all if not p.is_real]
+                for p in ours:
                     lines = [line for line in p.complaints() if "pieces in plaintext peer=" in line]
                     addresses = [line.split("peer=")[1] for line in lines if "parent sends" in line]
                     assert len(addresses) == len(set(addresses)), f"{p.name}: warned more than once: {lines}"
-                    ours = [q for q in lab.all if not q.is_real]
                     assert not [a for a in addresses for q in ours if a.endswith(f":{q.upload_port}")], f"{p.name}: plaintext among ours: {lines}"
+
+    def mixed(run, go):
+        """Under a seed of either make: who is asked is the scheduler's choice, all four directions come together over both."""
+        total = collections.Counter()
+        for seed in ("ours-seed", "real-seed"):
+            one(run, go, seed, total)
+        print("   " + ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(total.items())), flush=True)
+        for parent in ("ours", "real"):
+            for child in ("ours", "real"):
+                assert total[parent, child] > 0, f"no piece from {parent} to {child}: {total}"
 
     @case("dfdaemon")
     def tls_ours_scheduler_mixed(run):
