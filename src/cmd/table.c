@@ -60,9 +60,11 @@ table_print(const struct table *t)
 {
 	size_t widths[TABLE_COLUMNS_MAX] = {0};
 
+	if (t->column_count == 0)
+		return;
 	for (size_t i = 0; i < t->column_count; i++)
 		widths[i] = width_of(t->columns[i]);
-	for (size_t i = 0; t->column_count > 0 && i < t->count; i++) {
+	for (size_t i = 0; i < t->count; i++) {
 		size_t n = width_of(t->cells[i]), *width = &widths[i % t->column_count];
 
 		if (n > *width)

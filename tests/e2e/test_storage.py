@@ -362,6 +362,8 @@ def test_wrong_owner(build):
                 peer.stop()
                 os.chmod(c.dir, 0o755)
                 give(peer.home, nobody)
+                # Where the build lies may be closed to others.
+                program = shutil.copy(f"{build}/dfdaemon", c.path("dfdaemon"))
                 first, second = content_files(peer)
                 os.chown(first, 0, 0)
                 os.chmod(first, 0o600)
@@ -370,7 +372,7 @@ def test_wrong_owner(build):
                 os.chmod(record, 0o600)
                 with open(peer.log_path, "a") as log:
                     peer.process = subprocess.Popen(
-                        [f"{build}/dfdaemon", "--config", f"{peer.home}/dfdaemon.yaml", "--dynconfig", f"{peer.home}/dynconfig.yaml",
+                        [program, "--config", f"{peer.home}/dfdaemon.yaml", "--dynconfig", f"{peer.home}/dynconfig.yaml",
                          "--console"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, user=nobody, group=nobody, extra_groups=[])
                 peer.wait_ready()
                 for name, want in sums.items():
