@@ -196,7 +196,9 @@ echo_ended(struct conn *c, void *ctx, const struct err *e)
 	fail_msg("%s", e->text);
 }
 
-static const struct http_events events = {on_head, on_data, on_end, on_error, on_writable};
+static const struct http_events events = {
+	.on_head = on_head, .on_data = on_data, .on_end = on_end, .on_error = on_error, .on_writable = on_writable,
+};
 
 static int
 setup(void **state)
