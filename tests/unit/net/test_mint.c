@@ -675,7 +675,11 @@ two_that_come_first_share_one_authority(void **state)
 		if (pid[i] == 0) {
 			struct mint_ca *ca = mint_ca_open_dir(path, "race", NULL, NULL);
 
-			_exit(ca != NULL ? 0 : 1);
+			if (ca == NULL)
+				_exit(1);
+			mint_ca_unref(ca);
+			free(path);
+			_exit(0);
 		}
 	}
 	for (size_t i = 0; i < COUNT_OF(pid); i++) {

@@ -369,6 +369,9 @@ killed_at_random_moments_it_loses_and_leaks_nothing(void **state)
 		if (child == 0)
 			load();
 		nanosleep(&pause, NULL);
+		/* A checker may make it so slow that nothing was done yet. */
+		for (int i = 0; shared->pieces == 0 && i < 20000; i++)
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 		kill(child, SIGKILL);
 		assert_int_equal(waitpid(child, &status, 0), child);
 		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
@@ -382,10 +385,10 @@ killed_at_random_moments_it_loses_and_leaks_nothing(void **state)
 			if (child == 0) {
 				life_is_child = true;
 				verify(false);
-				_exit(0);
+				raise(SIGKILL);
 			}
 			assert_int_equal(waitpid(child, &status, 0), child);
-			if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+			if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 				LIFE_FAIL("the verifier found something");
 			took = 0;
 		}
