@@ -1,6 +1,7 @@
 /* Persistent and persistent cache tasks, asked of a real daemon with a scheduler inside by a real gRPC client. */
 #include "node.h"
 
+#include <time.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
