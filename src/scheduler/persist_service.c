@@ -27,25 +27,6 @@ static const char *const peer_names[] = { "persistent peer", "persistent cache p
 /* ---- helpers ---- */
 
 static void
-reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg)
-{
-	struct err e = { 0 };
-
-	if (rpc_stream_send(rpc, desc, msg, &e) < 0)
-		rpc_stream_fail(rpc, &e);
-	else
-		rpc_stream_end(rpc, ERR_OK, NULL, slice_make(NULL, 0));
-}
-
-static void
-reply_empty(struct rpc_stream *rpc)
-{
-	struct google_empty empty = { 0 };
-
-	reply(rpc, &google_empty_desc, &empty);
-}
-
-static void
 reply_task(struct rpc_stream *rpc, const struct persist_task *t)
 {
 	struct common_persistent_task plain;
@@ -55,9 +36,9 @@ reply_task(struct rpc_stream *rpc, const struct persist_task *t)
 
 	arena_init(&arena, PERSIST_ANSWER_BYTES);
 	if (t->kind == PERSIST_PLAIN && persist_answer_plain_task(t, &arena, &plain, &e) == 0)
-		reply(rpc, &common_persistent_task_desc, &plain);
+		service_reply(rpc, &common_persistent_task_desc, &plain);
 	else if (t->kind == PERSIST_CACHE && persist_answer_cache_task(t, &arena, &cache, &e) == 0)
-		reply(rpc, &common_persistent_cache_task_desc, &cache);
+		service_reply(rpc, &common_persistent_cache_task_desc, &cache);
 	else
 		rpc_stream_fail(rpc, &e);
 	arena_free(&arena);
@@ -73,9 +54,9 @@ reply_peer(struct rpc_stream *rpc, const struct persist_peer *p)
 
 	arena_init(&arena, PERSIST_ANSWER_BYTES);
 	if (p->task->kind == PERSIST_PLAIN && persist_answer_plain_peer(p, &arena, &plain, &e) == 0)
-		reply(rpc, &common_persistent_peer_desc, &plain);
+		service_reply(rpc, &common_persistent_peer_desc, &plain);
 	else if (p->task->kind == PERSIST_CACHE && persist_answer_cache_peer(p, &arena, &cache, &e) == 0)
-		reply(rpc, &common_persistent_cache_peer_desc, &cache);
+		service_reply(rpc, &common_persistent_cache_peer_desc, &cache);
 	else
 		rpc_stream_fail(rpc, &e);
 	arena_free(&arena);
@@ -253,7 +234,7 @@ started_reply(struct rpc_stream *rpc, struct scheduler *s, const struct started 
 	if (start_upload(s, m, &e) < 0)
 		rpc_stream_fail(rpc, &e);
 	else
-		reply_empty(rpc);
+		service_reply_empty(rpc);
 	service_after(s);
 }
 
@@ -342,7 +323,7 @@ failed(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struc
 	if (c->state != PERSIST_PEER_SUCCEEDED)
 		c->state = PERSIST_PEER_FAILED;
 	persist_peer_remove(c);
-	reply_empty(rpc);
+	service_reply_empty(rpc);
 }
 
 static void
@@ -443,7 +424,7 @@ delete_task(struct rpc_stream *rpc, struct scheduler *s, const struct about *a)
 		persist_tell_deleted(t);
 		persist_task_remove(t);
 	}
-	reply_empty(rpc);
+	service_reply_empty(rpc);
 	service_after(s);
 }
 
@@ -481,7 +462,7 @@ delete_peer(struct rpc_stream *rpc, struct scheduler *s, const struct about *a)
 	persist_tell_peer_deleted(c);
 	persist_exclude(t, c->host_id);
 	persist_peer_remove(c);
-	reply_empty(rpc);
+	service_reply_empty(rpc);
 	persist_replicate(t);
 	service_after(s);
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "proto/google.h"
 #include "proto/scheduler.h"
 #include "scheduler/persist.h"
 #include "scheduler/preheat.h"
@@ -86,6 +87,25 @@ on_timer(void *ctx)
 	}
 	arm(s, next);
 	service_after(s);
+}
+
+void
+service_reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg)
+{
+	struct err e = { 0 };
+
+	if (rpc_stream_send(rpc, desc, msg, &e) < 0)
+		rpc_stream_fail(rpc, &e);
+	else
+		rpc_stream_end(rpc, ERR_OK, NULL, slice_make(NULL, 0));
+}
+
+void
+service_reply_empty(struct rpc_stream *rpc)
+{
+	struct google_empty empty = { 0 };
+
+	service_reply(rpc, &google_empty_desc, &empty);
 }
 
 void

@@ -60,6 +60,9 @@ struct scheduler {
 void service_now(struct scheduler *s);
 /* After every call into it: what became possible is done after this callback, timers are set. */
 void service_after(struct scheduler *s);
+/* The answer of a unary call; one that cannot be sent ends the call with the reason. */
+void service_reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg);
+void service_reply_empty(struct rpc_stream *rpc);
 
 /* service_peer.c */
 void service_peer_answer(void *ctx, struct sched_peer *p, const struct sched_answer *a);

@@ -24,25 +24,6 @@
 /* Longer intervals are not heeded; also keeps the sum in range. */
 #define INTERVAL_MAX_S (24 * 3600)
 
-static void
-reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg)
-{
-	struct err e = { 0 };
-
-	if (rpc_stream_send(rpc, desc, msg, &e) < 0)
-		rpc_stream_fail(rpc, &e);
-	else
-		rpc_stream_end(rpc, ERR_OK, NULL, slice_make(NULL, 0));
-}
-
-static void
-reply_empty(struct rpc_stream *rpc)
-{
-	struct google_empty empty = { 0 };
-
-	reply(rpc, &google_empty_desc, &empty);
-}
-
 /* ---- AnnounceHost ---- */
 
 /* Parts that this announcement leaves out stay as they were; what listings show is always there. */
@@ -130,7 +111,7 @@ announce_host(struct rpc_stream *rpc, void *ctx, const void *request)
 		s->core.metrics.announce_host_failure++;
 		rpc_stream_fail(rpc, &e);
 	} else {
-		reply_empty(rpc);
+		service_reply_empty(rpc);
 		persist_host_seen(s->persist, sched_host_find(&s->core.res, m->host->id));
 	}
 	service_after(s);
@@ -155,7 +136,7 @@ delete_host(struct rpc_stream *rpc, void *ctx, const void *request)
 		log_info("host leaves host=%s", h->id);
 		sched_delete_host(&s->core, h);
 		persist_host_left(s->persist, m->host_id);
-		reply_empty(rpc);
+		service_reply_empty(rpc);
 	}
 	service_after(s);
 }
@@ -267,7 +248,7 @@ stat_task(struct rpc_stream *rpc, void *ctx, const void *request)
 		s->core.metrics.stat_task_failure++;
 		rpc_stream_fail(rpc, &e);
 	} else {
-		reply(rpc, &common_task_desc, &out);
+		service_reply(rpc, &common_task_desc, &out);
 	}
 	arena_free(&arena);
 }
@@ -292,7 +273,7 @@ stat_peer(struct rpc_stream *rpc, void *ctx, const void *request)
 		s->core.metrics.stat_peer_failure++;
 		rpc_stream_fail(rpc, &e);
 	} else {
-		reply(rpc, &common_peer_desc, &out);
+		service_reply(rpc, &common_peer_desc, &out);
 	}
 	arena_free(&arena);
 }
@@ -316,7 +297,7 @@ delete_peer(struct rpc_stream *rpc, void *ctx, const void *request)
 	}
 	if (p)
 		sched_delete_peer(&s->core, p);
-	reply_empty(rpc);
+	service_reply_empty(rpc);
 	service_after(s);
 }
 
@@ -338,7 +319,7 @@ delete_task(struct rpc_stream *rpc, void *ctx, const void *request)
 		return;
 	}
 	sched_delete_task(&s->core, h, m->task_id);
-	reply_empty(rpc);
+	service_reply_empty(rpc);
 	service_after(s);
 }
 
@@ -359,7 +340,7 @@ health_check(struct rpc_stream *rpc, void *ctx, const void *request)
 	}
 	out.status = s->is_draining ? HEALTH_HEALTH_CHECK_RESPONSE_SERVING_STATUS_NOT_SERVING :
 		HEALTH_HEALTH_CHECK_RESPONSE_SERVING_STATUS_SERVING;
-	reply(rpc, &health_health_check_response_desc, &out);
+	service_reply(rpc, &health_health_check_response_desc, &out);
 }
 
 /* ---- the table ---- */
