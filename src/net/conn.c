@@ -1,6 +1,7 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -342,6 +343,14 @@ int
 conn_fd(const struct conn *c)
 {
 	return c->fd;
+}
+
+bool
+conn_is_quiet(const struct conn *c)
+{
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+	return conn_is_open(c) && !c->saw_eof && c->rx.len == 0 && poll(&p, 1, 0) == 0;
 }
 
 uint64_t

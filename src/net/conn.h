@@ -145,6 +145,8 @@ bool conn_is_tls(const struct conn *c);
 const char *conn_tls_alpn(const struct conn *c);
 const char *conn_tls_sni(const struct conn *c);
 int conn_fd(const struct conn *c);
+/* Asks the kernel: open, and nothing has come (no byte, no end, no error) that was not looked at yet. */
+bool conn_is_quiet(const struct conn *c);
 /* Bytes read from and written to the socket so far (ciphertext with TLS). */
 uint64_t conn_bytes_in(const struct conn *c);
 uint64_t conn_bytes_out(const struct conn *c);

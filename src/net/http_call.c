@@ -47,6 +47,7 @@ http_call_free_when_idle(struct http_call *call)
 	if (call->tls != NULL)
 		tls_config_unref(call->tls);
 	buf_free(&call->head);
+	buf_free(&call->kept);
 	free(call->method);
 	free(call->host);
 	free(call->key);
@@ -216,6 +217,11 @@ send_request(struct http_call *call)
 		call_fail(call, HTTP_BROKEN, &e);
 		return;
 	}
+	/* What an earlier connection took with it. */
+	if (call->kept.len > 0 && conn_write(c, buf_data(&call->kept), call->kept.len, &e) != 0) {
+		call_fail(call, HTTP_BROKEN, &e);
+		return;
+	}
 	if (!call->has_body || call->body_done)
 		return;
 	if (call->body_may_go)
@@ -274,7 +280,9 @@ http_call_begin(struct loop_later *later)
 		call_fail_text(call, HTTP_NO_PROXY, ERR_FAILED_PRECONDITION, "https is not possible through a proxy that is itself https");
 		return;
 	}
-	l = http_pool_take(&call->client->pool, call->key);
+	l = call->may_repeat ? http_pool_take(&call->client->pool, call->key) : NULL;
+	if (!call->may_repeat)
+		http_pool_make_room(&call->client->pool, call->key);
 	if (l == NULL) {
 		open_link(call);
 		return;
@@ -408,19 +416,13 @@ on_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
 	return n - in.n;
 }
 
-static bool
-is_idempotent(const char *method)
-{
-	return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || strcmp(method, "OPTIONS") == 0;
-}
-
 /* A kept connection that the server closed before it saw our request says nothing about the server. */
 static bool
 retry_on_fresh_link(struct http_call *call)
 {
-	if (!call->link->was_used || call->got_bytes || call->was_retried || call->has_body || !is_idempotent(call->method))
+	if (!call->link->was_used || call->got_bytes || !call->may_repeat)
 		return false;
-	call->was_retried = true;
+	loop_timer_clear(call->loop, &call->continue_timer);
 	http_link_free(call->link);
 	call->link = NULL;
 	open_link(call);

@@ -13,6 +13,8 @@
 
 /* A body that nobody wants is read for at most so long before the connection is given up. */
 #define HTTP_CALL_DRAIN_MS 2000
+/* A request body up to this length is kept while it is sent on a connection that was used before, so that it can be sent again. */
+#define HTTP_CALL_KEPT_MAX (64u * 1024)
 
 enum call_phase { CALL_CONNECT, CALL_TUNNEL, CALL_TUNNEL_TLS, CALL_HEAD, CALL_BODY };
 
@@ -41,12 +43,14 @@ struct http_call {
 	int64_t total_ms;
 	enum call_phase phase;
 	unsigned depth;                 /* callbacks that are running; the last one out frees an ended call */
-	bool is_paused, is_discarded, got_bytes, was_retried;
+	bool is_paused, is_discarded, got_bytes;
 	size_t drain_left;
 	uint64_t received;
 	/* Request body. */
 	bool has_body, is_chunked, body_may_go, body_done;
 	uint64_t body_left;
+	bool may_repeat;                /* the method is idempotent and the body, if any, short: a kept connection may be tried first */
+	struct buf kept;                /* what went out of the body on such a connection */
 	struct loop_later begin, again;
 	struct loop_timer total_timer, head_timer, continue_timer;
 };

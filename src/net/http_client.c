@@ -86,6 +86,18 @@ refuse:
 	buf_free(&target);
 }
 
+/* RFC 9110 9.2.2. */
+static bool
+is_idempotent(const char *method)
+{
+	static const char *const names[] = {"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"};
+
+	for (size_t i = 0; i < COUNT_OF(names); i++)
+		if (strcmp(method, names[i]) == 0)
+			return true;
+	return false;
+}
+
 struct http_call *
 http_call_start(struct http_client *c, const struct http_request *r, const struct http_events *ev, void *ctx)
 {
@@ -109,6 +121,7 @@ http_call_start(struct http_client *c, const struct http_request *r, const struc
 	call->body_left = r->length;
 	call->body_may_go = !r->expect_continue;
 	call->body_done = r->has_body && r->has_length && r->length == 0;
+	call->may_repeat = is_idempotent(r->method) && (!r->has_body || (r->has_length && r->length <= HTTP_CALL_KEPT_MAX));
 	call->proxy = c->opts.proxies != NULL ? http_proxies_pick(c->opts.proxies, r->tls != NULL, r->host) : NULL;
 	if (call->proxy == NULL)
 		call->key = xasprintf("%s:%u %p", r->host, r->port, (void *)r->tls);
@@ -218,6 +231,8 @@ http_call_write(struct http_call *call, const void *p, size_t n)
 		return 0;
 	if (!call->is_chunked)
 		call->body_left -= n;
+	if (call->link->was_used)
+		buf_append(&call->kept, p, n);
 	return n;
 }
 

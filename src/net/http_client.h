@@ -1,7 +1,10 @@
 /*
  * HTTP/1.1 client on one loop: one call is one request and its answer, streamed both ways with back-pressure. Connections are
  * kept and used again per origin; forward proxies are spoken to (absolute form, CONNECT). Redirects, retries and the meaning of
- * a status are left to the caller (source/http.c, the proxy).
+ * a status are left to the caller (source/http.c, the proxy), with one exception: a kept connection may end just when it is used again,
+ * which says nothing about the server. So a request goes out on one only if it may be sent twice (an idempotent method, RFC 9110
+ * 9.2.2, and no body longer than HTTP_CALL_KEPT_MAX), and is sent again on a new one when nothing of an answer came; all others go out
+ * on a connection of their own.
  */
 #ifndef NET_HTTP_CLIENT_H
 #define NET_HTTP_CLIENT_H

@@ -136,13 +136,26 @@ http_pool_put(struct http_pool *p, struct http_link *l)
 struct http_link *
 http_pool_take(struct http_pool *p, const char *key)
 {
-	struct pool_origin *o = map_get(&p->origins, slice_str(key));
-	struct http_link *l;
+	struct pool_origin *o;
 
-	if (o == NULL)
-		return NULL;
-	l = CONTAINER_OF(o->links.next, struct http_link, in_origin);
-	leave(l);
-	conn_set_idle_ms(l->conn, 0);
-	return l;
+	while ((o = map_get(&p->origins, slice_str(key))) != NULL) {
+		struct http_link *l = CONTAINER_OF(o->links.next, struct http_link, in_origin);
+
+		leave(l);
+		if (conn_is_quiet(l->conn)) {
+			conn_set_idle_ms(l->conn, 0);
+			return l;
+		}
+		http_link_free(l);
+	}
+	return NULL;
+}
+
+void
+http_pool_make_room(struct http_pool *p, const char *key)
+{
+	struct pool_origin *o = map_get(&p->origins, slice_str(key));
+
+	if (o != NULL)
+		http_link_free(CONTAINER_OF(o->links.prev, struct http_link, in_origin));
 }

@@ -48,7 +48,9 @@ void http_pool_init(struct http_pool *p, size_t max, int idle_ms);
 void http_pool_free(struct http_pool *p);
 /* The link waits here now; the oldest one goes when there are too many. */
 void http_pool_put(struct http_pool *p, struct http_link *l);
-/* The youngest link for key, out of the pool; or NULL. */
+/* The youngest link for key whose server has neither ended it nor said anything, out of the pool; or NULL. */
 struct http_link *http_pool_take(struct http_pool *p, const char *key);
+/* Closes the oldest link for key: a new one will come in its place. */
+void http_pool_make_room(struct http_pool *p, const char *key);
 
 #endif

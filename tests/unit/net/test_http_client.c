@@ -31,7 +31,7 @@ struct call {
 	char error[ERR_TEXT_MAX], trailer[64];
 	enum http_failure failure;
 	/* doings */
-	size_t upload_left;
+	size_t upload_left, upload_sent;
 	bool discard, take;
 	struct conn *conn;
 };
@@ -45,7 +45,7 @@ struct world {
 	/* the server's side of an upload */
 	struct http_exchange *x;
 	size_t uploaded;
-	bool wrong, paused, refuse;
+	bool wrong, paused, refuse, then_close;
 	struct conn *echo;
 };
 
@@ -74,6 +74,13 @@ on_body_end(void *ctx)
 	struct http_exchange *x = w->x;
 
 	w->x = NULL;
+	if (w->then_close) {
+		/* Without having said so: the worst that a kept connection can meet. */
+		struct h1_field length = {slice_str("Content-Length"), slice_str("0")};
+
+		conn_close(http_exchange_take_conn(x, 200, &length, 1));
+		return;
+	}
 	http_exchange_reply(x, 200, NULL, 0, NULL, slice_str("got it"));
 }
 
@@ -179,9 +186,10 @@ on_writable(void *ctx)
 		size_t n = c->upload_left < sizeof(block) ? c->upload_left : sizeof(block), took;
 
 		for (size_t i = 0; i < n; i++)
-			block[i] = (uint8_t)((UPLOAD_BYTES - c->upload_left + i) % 253);
+			block[i] = (uint8_t)((c->upload_sent + i) % 253);
 		took = http_call_write(c->call, block, n);
 		c->upload_left -= took;
+		c->upload_sent += took;
 		if (took < n)
 			return;
 	}
@@ -412,6 +420,76 @@ refused_body_is_not_sent(void **state)
 	buf_free(&c.body);
 }
 
+static struct http_request
+upload_of(struct world *w, const char *method, size_t length)
+{
+	struct http_request q = get(w, "/upload");
+
+	q.port = w->port;
+	q.method = method;
+	q.has_body = q.has_length = length > 0;
+	q.length = length;
+	return q;
+}
+
+static void
+kept_connections_that_end_lose_no_request(void **state)
+{
+	static const struct {
+		const char *method;
+		size_t length;
+	} kinds[] = {{"POST", 100}, {"POST", 0}, {"PATCH", 100}, {"PUT", 100}, {"PUT", 64 * 1024}, {"PUT", 64 * 1024 + 1}, {"DELETE", 0}, {"GET", 0}};
+	struct world *w = *state;
+
+	w->then_close = true;
+	for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+		struct http_request q = upload_of(w, kinds[k].method, kinds[k].length);
+
+		for (int i = 0; i < 100; i++) {
+			struct call c = {.upload_left = kinds[k].length};
+
+			run(w, &q, &c);
+			if (c.failed)
+				fail_msg("%s with %zu bytes, number %d: %s", kinds[k].method, kinds[k].length, i, c.error);
+			assert_int_equal(c.status, 200);
+			assert_int_equal(w->uploaded, kinds[k].length);
+			assert_false(w->wrong);
+			buf_free(&c.body);
+			assert_true(http_client_idle_count(w->client) <= 1);
+		}
+	}
+}
+
+/* How many connections three requests of a kind take, to a server that keeps them. */
+static uint64_t
+connections_of_three(struct world *w, const char *method, size_t length)
+{
+	struct http_request q = upload_of(w, method, length);
+	uint64_t before = http_client_opened(w->client);
+
+	for (int i = 0; i < 3; i++) {
+		struct call c = {.upload_left = length};
+
+		run(w, &q, &c);
+		assert_false(c.failed);
+		buf_free(&c.body);
+	}
+	assert_int_equal(http_client_idle_count(w->client), 1);
+	return http_client_opened(w->client) - before;
+}
+
+static void
+only_what_may_be_sent_twice_goes_out_on_a_kept_connection(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(connections_of_three(w, "GET", 0), 1);
+	assert_int_equal(connections_of_three(w, "PUT", 64 * 1024), 0);
+	assert_int_equal(connections_of_three(w, "PUT", 64 * 1024 + 1), 3);
+	assert_int_equal(connections_of_three(w, "POST", 10), 3);
+	assert_int_equal(connections_of_three(w, "POST", 0), 3);
+}
+
 static size_t
 echoed(struct conn *conn, void *ctx, const uint8_t *p, size_t n)
 {
@@ -528,6 +606,8 @@ main(void)
 		T(small_rest_is_drained_large_one_closed),
 		T(request_body_is_streamed),
 		T(refused_body_is_not_sent),
+		T(kept_connections_that_end_lose_no_request),
+		T(only_what_may_be_sent_twice_goes_out_on_a_kept_connection),
 		T(upgraded_connection_is_the_callers),
 		T(waits_end_with_a_name_and_a_reason),
 		T(headers_that_are_none_fail_before_anything_is_sent),

@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+"""The proxy in front of upstreams that close, lie and break off.
+
+usage: test_proxy_upstream.py BUILD_DIR [TEST...]"""
+import contextlib
+import http.client
+import os
+import socket
+import sys
+import threading
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cluster import run_tests                                           # noqa: E402
+from proxy_support import ask                                           # noqa: E402
+from test_proxy import same, world                                      # noqa: E402
+
+
+class RawServer:
+    """Each connection is given to serve(socket) in a thread of its own and closed behind it."""
+
+    def __init__(self, serve):
+        self.serve = serve
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                s, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.one, args=(s,), daemon=True).start()
+
+    def one(self, s):
+        s.settimeout(30)
+        with s, contextlib.suppress(OSError):
+            self.serve(s)
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
+
+def read_request(f):
+    """(first line, fields, body) from a file of a socket; None at its end."""
+    first = f.readline()
+    if not first:
+        return None
+    fields = {}
+    while (line := f.readline().strip()):
+        name, _, value = line.decode().partition(":")
+        fields[name.lower()] = value.strip()
+    return first.decode().strip(), fields, f.read(int(fields.get("content-length", 0)))
+
+
+def test_no_post_is_lost_to_an_upstream_that_closes_behind_each_answer(build):
+    got = []
+
+    def serve(s):
+        first, _, body = read_request(s.makefile("rb"))
+        got.append(body)
+        # Nothing says that this connection ends now.
+        s.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with RawServer(serve) as server, world(build) as (_, _, port):
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for i in range(1000):
+            body = b"number %d" % i
+            a = ask(port, server.url("/api"), method="POST", body=body, connection=c)
+            same((f"POST {i}", (a.status, a.body), (200, body)))
+        c.close()
+        same(("each once, in order", got, [b"number %d" % i for i in range(1000)]))
+
+
+if __name__ == "__main__":
+    sys.exit(run_tests(globals(), sys.argv))
