@@ -98,7 +98,7 @@ session_covers(const struct session *s, const struct task_caller *c)
 	if (s->phase == SESSION_OVER)
 		return false;
 	for (uint32_t n = c->span.first; n <= c->span.last; n++)
-		if (!bit_get(s->wanted, n) && !store_piece_is_finished(s->task->store, n))
+		if (!bit_get(s->wanted, n) && !bit_get(c->emitted, n) && !store_piece_is_finished(s->task->store, n))
 			return false;
 	return true;
 }
@@ -603,7 +603,7 @@ session_new(struct task *t, struct task_caller *c)
 	s->in_order = c->in_order || c->download.need_piece_content;
 	s->wanted = xcalloc((size_t)t->piece_count / 64 + 1, sizeof *s->wanted);
 	for (uint32_t n = c->span.first; n <= c->span.last; n++)
-		if (!store_piece_is_finished(t->store, n))
+		if (!bit_get(c->emitted, n) && !store_piece_is_finished(t->store, n))
 			bit_set(s->wanted, n);
 	list_add_tail(&t->sessions, &s->link);
 	/* The caller's request was copied within the same bounds before. */

@@ -105,7 +105,7 @@ struct session {
 	struct err failure;             /* last reason why parents did not do */
 };
 
-/* For the pieces of c's span that are missing; becomes c's session. */
+/* For the pieces of c's span that are missing and wanted; becomes c's session. */
 struct session *session_new(struct task *t, struct task_caller *c);
 /* True when the session works on every missing piece of this caller and c may join it. */
 bool session_covers(const struct session *s, const struct task_caller *c);

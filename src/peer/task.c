@@ -209,6 +209,14 @@ caller_emit(struct task_caller *c, const struct store_piece *p, enum task_traffi
 	c->events->on_piece(c->ctx, p, traffic);
 }
 
+void
+task_caller_skip(struct task_caller *c, uint32_t n)
+{
+	if (!bit_get(c->emitted, n))
+		c->missing--;
+	bit_set(c->emitted, n);
+}
+
 static int
 caller_find_range(struct task_caller *c, struct err *e)
 {

@@ -113,7 +113,7 @@ struct task_caller {
 	bool has_range;
 	struct byte_range range;
 	struct piece_span span;
-	uint64_t *emitted;              /* bitmap of pieces told */
+	uint64_t *emitted;              /* bitmap of pieces told, or not wanted */
 	uint32_t missing;               /* pieces of the span not told yet */
 	struct output_job *output;      /* while it is verified and put in place */
 	struct session_metadata *metadata;      /* while the scheduler is told that we have it all */
@@ -130,6 +130,9 @@ struct task_caller *task_request(struct engine *g, const struct task_request *r,
     struct err *e);
 /* The caller does not want it any more; no event follows. What others still want goes on. Also from inside its own events. */
 void task_caller_cancel(struct task_caller *c);
+
+/* In on_started: piece n of the span is not wanted. It is not fetched for this caller, and not told. */
+void task_caller_skip(struct task_caller *c, uint32_t n);
 
 /* Pieces from `horizon` on need not be started yet for this caller. Without a call: all may be. */
 void task_caller_set_horizon(struct task_caller *c, uint32_t horizon);

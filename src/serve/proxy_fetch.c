@@ -209,7 +209,7 @@ on_length(void *ctx, struct store_task *t, bool *has_range, struct byte_range *r
 	f->is_range = status == 206;
 	if (!f->is_range)
 		return 0;
-	/* Several parts: all that lies between them comes, too. */
+	/* Several parts: on_started leaves out what lies between them. */
 	for (size_t i = 0; i < f->part_count; i++) {
 		from = f->parts[i].start < from ? f->parts[i].start : from;
 		to = f->parts[i].start + f->parts[i].length > to ? f->parts[i].start + f->parts[i].length : to;
@@ -273,13 +273,22 @@ make_blob(struct proxy_fetch *f, struct store_task *t, struct err *e)
 	return NULL;
 }
 
-/* Several parts may be asked for in any order: all of them are fetched. */
+/* Parts that are not asked for in their order are fetched without looking where the client is. */
+static bool
+is_in_order(const struct proxy_fetch *f)
+{
+	for (size_t i = 1; i < f->part_count; i++)
+		if (f->parts[i].start < f->parts[i - 1].start)
+			return false;
+	return true;
+}
+
 static void
 set_horizon(struct proxy_fetch *f)
 {
 	uint64_t length = f->store->piece_length, ahead = length > 0 ? (PROXY_AHEAD_BYTES + length - 1) / length : 0, from;
 
-	if (f->caller == NULL || length == 0 || f->part_count > 1)
+	if (f->caller == NULL || length == 0 || !is_in_order(f))
 		return;
 	from = atomic_load(&f->position) / length;
 	if (from < f->first)
@@ -295,6 +304,26 @@ proxy_fetch_moved(struct loop_msg *msg)
 	atomic_store(&f->moved_is_away, false);
 	if (f->store != NULL)
 		set_horizon(f);
+}
+
+/* Pieces between several parts are nobody's: they count as if they were here. */
+static void
+leave_out_gaps(struct proxy_fetch *f)
+{
+	uint64_t length = f->store->piece_length, *wanted;
+
+	if (f->part_count < 2 || f->span_is_empty)
+		return;
+	wanted = xcalloc((size_t)f->last / 64 + 1, sizeof *wanted);
+	for (size_t i = 0; i < f->part_count; i++)
+		for (uint64_t n = f->parts[i].start / length; n <= (f->parts[i].start + f->parts[i].length - 1) / length; n++)
+			bit_set(wanted, (uint32_t)n);
+	for (uint32_t n = f->first; n <= f->last; n++)
+		if (!bit_get(wanted, n)) {
+			task_caller_skip(f->caller, n);
+			bit_set(f->here, n);
+		}
+	free(wanted);
 }
 
 static void
@@ -317,6 +346,7 @@ on_started(void *ctx, const struct task_started *s)
 	f->first = f->next = s->span.first;
 	f->last = s->span.last;
 	f->here = xcalloc((size_t)f->last / 64 + 1, sizeof *f->here);
+	leave_out_gaps(f);
 	set_horizon(f);
 	if (f->download.prefetch && s->has_range)
 		prefetch_start(f->proxy->o.engine, &f->download, s->store);

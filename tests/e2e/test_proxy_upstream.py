@@ -11,7 +11,7 @@ import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import run_tests                                           # noqa: E402
-from proxy_support import ask                                           # noqa: E402
+from proxy_support import F1, MIB, ask                                           # noqa: E402
 from test_proxy import same, world                                      # noqa: E402
 
 
@@ -76,6 +76,29 @@ def test_no_post_is_lost_to_an_upstream_that_closes_behind_each_answer(build):
             same((f"POST {i}", (a.status, a.body), (200, body)))
         c.close()
         same(("each once, in order", got, [b"number %d" % i for i in range(1000)]))
+
+
+def test_several_ranges_fetch_the_pieces_they_lie_in(build):
+    paths = {"/p2p/large": lambda h: h.reply_file(F1 * 10)}                # 25 pieces of 4 MiB
+    content, piece = F1 * 10, 4 * MIB
+    with world(build, paths=paths) as (_, o, port):
+        # In order, with gaps; then out of order, beside pieces that are there; two in one piece; the first and the last.
+        for query, specs, pieces in (("a", ((5, 9), (9 * piece - 5, 9 * piece + 4), (20 * piece, 20 * piece)), {0, 8, 9, 20}),
+                                     ("a", ((21 * piece, 21 * piece + 9), (2 * piece, 2 * piece + 9), (9 * piece, 9 * piece)), {2, 21}),
+                                     ("b", ((6 * piece, 6 * piece), (6 * piece + 7, 6 * piece + 8)), {6}),
+                                     ("c", ((len(content) - 1, len(content) - 1), (0, 0)), {0, 24})):
+            before = len(o.seen())
+            a = ask(port, o.url(f"/p2p/large?{query}"), {"Range": "bytes=" + ",".join(f"{first}-{last}" for first, last in specs)})
+            parts = a.body.split(b"\r\n\r\n")[1:]
+            same(("status", a.status, 206), ("parts", len(parts), len(specs)))
+            for (first, last), part in zip(specs, parts):
+                same((f"{first}-{last}", part.startswith(content[first:last + 1] + b"\r\n--"), True))
+            asked = set()
+            for _, _, fields, _ in o.seen()[before:]:
+                first, _, last = dict(fields)["Range"][6:].partition("-")
+                if (first, last) != ("0", "0"):
+                    asked |= set(range(int(first) // piece, int(last) // piece + 1))
+            same((f"pieces for {specs}", asked, pieces))
 
 
 if __name__ == "__main__":
