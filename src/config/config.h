@@ -208,6 +208,7 @@ struct config_proxy {
 	} registry_mirror;
 	bool disable_back_to_source;
 	bool prefetch;
+	bool revalidate_auth;                           /* a key of our own: private contents only for whom the origin lets have them */
 	uint64_t prefetch_bandwidth_limit;
 	uint64_t read_buffer_bytes;
 };

@@ -444,6 +444,7 @@ static const struct schema_key proxy_keys[] = {
 	SECTION("registryMirror", mirror),
 	KEY("disableBackToSource", BOOL, proxy.disable_back_to_source, NULL),
 	KEY("prefetch", BOOL, proxy.prefetch, NULL),
+	KEY("revalidateAuth", BOOL, proxy.revalidate_auth, NULL),
 	KEY("prefetchBandwidthLimit", BYTES, proxy.prefetch_bandwidth_limit, "10GB"),
 	KEY("readBufferSize", BYTES, proxy.read_buffer_bytes, "2097152", .min = BUFFER_MIN, .max = BUFFER_MAX),
 };

@@ -51,6 +51,15 @@ prepare_is_known(struct task *t)
 	    prepare_set_up(t, NULL) == 0;
 }
 
+static bool
+carries_credentials(const struct origin_target *t)
+{
+	for (size_t i = 0; i < t->request.headers.count; i++)
+		if (slice_ieq_str(slice_str(t->request.headers.at[i].name), "authorization"))
+			return true;
+	return false;
+}
+
 /* Makes the record and the file from what the origin said. */
 static int
 start_in_store(struct task *t, const struct source_response *r, uint64_t piece_length, struct err *e)
@@ -67,6 +76,7 @@ start_in_store(struct task *t, const struct source_response *r, uint64_t piece_l
 	for (size_t i = 0; i < r->headers.count && start.header_count < STORE_HEADERS_MAX; i++)
 		if (!is_private_header(r->headers.at[i].name))
 			headers[start.header_count++] = (struct store_header){.name = r->headers.at[i].name, .value = r->headers.at[i].value};
+	start.is_private = carries_credentials(t->target);
 	start.url = url_redact_text(slice_str(t->target->request.url), url);
 	if (t->store->kind == STORE_PERSISTENT)
 		start.ttl = t->engine->o.config->gc.policy.persistent_task_ttl_ms * 1000000;

@@ -46,6 +46,14 @@ task_find(struct engine *g, enum store_kind kind, const char *id)
 	return map_get(&g->tasks, slice_make(key, TASK_ID_SIZE));
 }
 
+bool
+task_is_being_prepared(struct engine *g, enum store_kind kind, const char *id)
+{
+	const struct task *t = task_find(g, kind, id);
+
+	return t != NULL && t->phase != TASK_READY;
+}
+
 static void
 task_forget(struct task *t)
 {

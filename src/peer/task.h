@@ -151,6 +151,9 @@ int task_watch(struct engine *g, enum store_kind kind, struct slice task_id, str
 void task_unwatch(struct task_watch *w);
 bool task_is_active(const struct task *t);
 
+/* Somebody's request for it is asking the origin what it is. */
+bool task_is_being_prepared(struct engine *g, enum store_kind kind, const char *id);
+
 /* ---- within the room ---- */
 
 enum task_phase { TASK_NEW, TASK_PREPARING, TASK_READY };

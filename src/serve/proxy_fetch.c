@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/cluster.h"
+#include "config/config.h"
 #include "peer/engine.h"
 #include "peer/origin.h"
 #include "peer/task.h"
@@ -27,10 +28,10 @@ static void news_came_home(struct loop_msg *msg);
 
 /* ---- life ---- */
 
-static void
-free_if_done(struct proxy_fetch *f)
+void
+proxy_fetch_free_if_done(struct proxy_fetch *f)
 {
-	if (!f->is_released || f->token_is_away)
+	if (!f->is_released || f->token_is_away || f->question != NULL)
 		return;
 	list_del(&f->job_link);
 	loop_defer_clear(&f->later);
@@ -73,7 +74,8 @@ send_news(struct proxy_fetch *f)
 	}
 	f->ready = ready_bytes(f);
 	f->has_ended = f->is_over;
-	f->is_whole = f->store != NULL && !f->store->is_deleted && f->store->finished_at != 0;
+	f->is_whole = f->store != NULL && !f->store->is_deleted && f->store->finished_at != 0 &&
+	    !(f->store->is_private && f->proxy->o.config->proxy.revalidate_auth);
 	f->news.run = proxy_fetch_news;
 	loop_post(f->side->loop, &f->news);
 }
@@ -102,7 +104,7 @@ news_came_home(struct loop_msg *msg)
 
 	f->token_is_away = false;
 	if (f->is_released)
-		free_if_done(f);
+		proxy_fetch_free_if_done(f);
 	else if (f->is_dirty)
 		send_news(f);
 }
@@ -410,25 +412,16 @@ is_blocked(const struct proxy_fetch *f, struct err *e)
 }
 
 void
-proxy_fetch_asked(struct loop_msg *msg)
+proxy_fetch_start(struct proxy_fetch *f)
 {
 	static const struct task_caller_events events = {
 		.on_length = on_length, .on_started = on_started, .on_piece = on_piece, .on_end = on_end,
 	};
-	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, ask);
 	struct engine *g = f->proxy->o.engine;
 	struct task_request ask = {.download = &f->download, .asker = TASK_FOR_USER, .in_order = true};
 	char url[URL_REDACTED_MAX], id[TASK_ID_SIZE];
 	struct err e = {0};
 
-	list_add_tail(&f->proxy->jobs, &f->job_link);
-	list_init(&f->later.link);
-	arena_init(&f->answer_arena, TOLD_BYTES);
-	if (is_blocked(f, &e)) {
-		g->metrics.download_blocked[STORE_STANDARD]++;
-		fail(f, 403, PROXY_BY_PROXY, &e);
-		return;
-	}
 	if (f->want[0] != '\0' && f->proxy->suspects.count > 0 && task_id_standard(&f->download, id, &e) == 0 && proxy_take_suspect(f->proxy, id))
 		f->download.need_back_to_source = true;
 	f->caller = task_request(g, &ask, &events, f, &e);
@@ -437,6 +430,31 @@ proxy_fetch_asked(struct loop_msg *msg)
 		return;
 	}
 	log_debug("proxy asks for task=%s url=\"%s\"", f->caller->task->id, url_redact_text(f->download.url, url));
+}
+
+void
+proxy_fetch_refused(struct proxy_fetch *f, const struct origin_error *o)
+{
+	fail_as_ended(f, &(struct task_end){.err = &o->e.err, .origin = o});
+}
+
+void
+proxy_fetch_asked(struct loop_msg *msg)
+{
+	struct proxy_fetch *f = CONTAINER_OF(msg, struct proxy_fetch, ask);
+	struct err e = {0};
+
+	list_add_tail(&f->proxy->jobs, &f->job_link);
+	list_init(&f->later.link);
+	arena_init(&f->answer_arena, TOLD_BYTES);
+	if (is_blocked(f, &e)) {
+		f->proxy->o.engine->metrics.download_blocked[STORE_STANDARD]++;
+		fail(f, 403, PROXY_BY_PROXY, &e);
+	} else if (proxy_is_asked_first(f)) {
+		proxy_ask_first(f);
+	} else {
+		proxy_fetch_start(f);
+	}
 }
 
 void
@@ -450,9 +468,10 @@ proxy_fetch_released(struct loop_msg *msg)
 		task_caller_cancel(f->caller);
 		f->caller = NULL;
 	}
+	proxy_ask_cancel(f);
 	if (f->verdict == PROXY_DIGEST_MATCHES && f->store != NULL && !f->store->is_deleted)
 		proxy_set_verified(f->proxy, f->store->id);
 	else if (f->verdict == PROXY_DIGEST_DIFFERS && f->store != NULL)
 		proxy_content_is_wrong(f->proxy, f->store);
-	free_if_done(f);
+	proxy_fetch_free_if_done(f);
 }

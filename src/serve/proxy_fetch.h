@@ -23,6 +23,8 @@
 #include "serve/proxy_range.h"
 
 struct http_exchange;
+struct origin_error;
+struct origin_stat;
 struct proxy;
 struct proxy_side;
 struct task_caller;
@@ -75,6 +77,7 @@ struct proxy_fetch {
 	bool span_is_empty;
 	bool token_is_away, is_released, is_dirty, is_over;
 	struct proxy_blob *made;        /* not handed over yet */
+	struct origin_stat *question;   /* to the origin, whether this client may have what is here; NULL: none is under way */
 	struct arena answer_arena;
 
 	/* The token's: written by the control loop while it has it, read by the data loop while it has it. */
@@ -82,7 +85,7 @@ struct proxy_fetch {
 	size_t part_count;              /* 0: the whole content */
 	struct proxy_part parts[PROXY_RANGES_MAX];
 	bool is_range, was_finished;
-	bool is_whole;                  /* all of the task is on file: it may be remembered */
+	bool is_whole;                  /* all of the task is on file, and for everybody: it may be remembered */
 	uint64_t ready;                 /* content up to here is on file */
 	bool has_ended;                 /* nothing more will come; failure says whether well */
 	struct proxy_failure failure;
@@ -102,8 +105,23 @@ void proxy_fetch_moved(struct loop_msg *msg);
 /* Data loop: the token has come (proxy_p2p.c). */
 void proxy_fetch_news(struct loop_msg *msg);
 
+/* Control loop: the engine is asked; or, of a private content, the client's answer is what the origin said (proxy_private.c). */
+void proxy_fetch_start(struct proxy_fetch *f);
+void proxy_fetch_refused(struct proxy_fetch *f, const struct origin_error *o);
+/* The question came home to a fetch that was released meanwhile. */
+void proxy_fetch_free_if_done(struct proxy_fetch *f);
+
 /* Data loop: sends the token back. */
 void proxy_fetch_return(struct proxy_fetch *f);
+
+/* ---- control loop: contents that not everybody may have (proxy_private.c) ---- */
+
+/* What this request asks for is here, is private, and the origin is to be asked first (proxy.revalidateAuth). */
+bool proxy_is_asked_first(const struct proxy_fetch *f);
+/* Asks it, as this client would; proxy_fetch_start or proxy_fetch_refused follows. */
+void proxy_ask_first(struct proxy_fetch *f);
+/* Nobody waits for it any more. */
+void proxy_ask_cancel(struct proxy_fetch *f);
 
 /* ---- control loop: contents that were compared with the digest in their name (proxy_verify.c) ---- */
 

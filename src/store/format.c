@@ -11,6 +11,7 @@
 #define META_PERSISTENT 1
 #define META_IMPORTED 2
 #define META_LINKED 4
+#define META_PRIVATE 8
 #define RECORD_MAGIC "DFP1"
 
 enum {
@@ -96,7 +97,7 @@ store_meta_encode(const struct store_meta *m, struct buf *out)
 	add_number(out, META_VERSION, 2);
 	buf_append_u8(out, (uint8_t)m->kind);
 	buf_append_u8(out, (uint8_t)((m->is_persistent ? META_PERSISTENT : 0) | (m->is_imported ? META_IMPORTED : 0) |
-		(m->is_linked ? META_LINKED : 0)));
+		(m->is_linked ? META_LINKED : 0) | (m->is_private ? META_PRIVATE : 0)));
 	add_number(out, 0, 4);
 	add_text(out, TAG_ID, m->id);
 	if (m->piece_length > 0)
@@ -268,6 +269,7 @@ store_meta_decode(struct slice in, struct arena *a, struct store_meta *out, stru
 	out->is_persistent = in.p[7] & META_PERSISTENT;
 	out->is_imported = in.p[7] & META_IMPORTED;
 	out->is_linked = in.p[7] & META_LINKED;
+	out->is_private = in.p[7] & META_PRIVATE;
 	out->headers = arena_alloc(a, (count_headers(slice_sub(in, META_HEAD, end - META_HEAD)) + 1) * sizeof(*out->headers));
 	if (!out->headers)
 		return err_set(e, ERR_RESOURCE_EXHAUSTED, "no memory for a task record");

@@ -26,6 +26,7 @@ struct store_meta {
 	bool is_persistent;
 	bool is_imported;
 	bool is_linked;
+	bool is_private;
 	const char *id;
 	uint64_t content_length;        /* or STORE_LENGTH_UNKNOWN */
 	uint64_t piece_length;

@@ -24,6 +24,7 @@ store_meta_fill(const struct store_task *t, int64_t complete_at, struct store_me
 	m->is_persistent = t->is_persistent;
 	m->is_imported = t->is_imported;
 	m->is_linked = t->is_linked;
+	m->is_private = t->is_private;
 	m->id = t->id;
 	m->content_length = t->content_length;
 	m->piece_length = t->piece_length;

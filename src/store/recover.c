@@ -68,6 +68,7 @@ adopt(struct scan *in, const char *id, const struct store_meta *m)
 	t->is_persistent = m->is_persistent;
 	t->is_imported = m->is_imported;
 	t->is_linked = m->is_linked;
+	t->is_private = m->is_private;
 	t->content_length = m->content_length;
 	t->piece_length = m->piece_length;
 	t->created_at = m->created_at;

@@ -82,6 +82,7 @@ struct store_task {
 	enum store_kind kind;
 	bool is_persistent;             /* pinned: only its ttl ends it */
 	bool is_imported;
+	bool is_private;                /* the request that it was started for carried credentials */
 	bool is_deleted;                /* out of the index; finish with NOT_FOUND */
 	bool is_linked;                 /* some output shares the content's inode */
 	bool is_recovered;              /* of an earlier run, and not started in this one: its origin may have changed since */
@@ -156,6 +157,7 @@ struct store_start {
 	const char *url;
 	bool is_persistent;
 	bool is_imported;
+	bool is_private;
 	int64_t created_at;             /* 0: keep */
 	int64_t ttl;
 };

@@ -389,6 +389,7 @@ store_task_start(struct store_task *t, const struct store_start *start, int64_t 
 	t->piece_length = start->piece_length;
 	t->is_persistent |= start->is_persistent;
 	t->is_imported |= start->is_imported;
+	t->is_private = start->is_private;
 	if (start->created_at != 0)
 		t->created_at = start->created_at;
 	if (start->ttl != 0)
@@ -595,6 +596,7 @@ store_task_reset(struct store_task *t, struct err *e)
 	again.headers = p->headers;
 	again.header_count = p->header_count;
 	again.is_imported = t->is_imported;
+	again.is_private = t->is_private;
 	rc = start_over(t, e);
 	if (rc == 0)
 		rc = store_task_start(t, &again, t->updated_at, NULL, e);

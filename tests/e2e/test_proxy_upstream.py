@@ -10,9 +10,9 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import run_tests                                           # noqa: E402
-from proxy_support import F1, MIB, ask                                           # noqa: E402
-from test_proxy import same, world                                      # noqa: E402
+from cluster import run_tests, wait_for                                 # noqa: E402
+from proxy_support import F1, MIB, SMALL, ScriptedOrigin, ask, daemon   # noqa: E402
+from test_proxy import ends_well, same, world                           # noqa: E402
 
 
 class RawServer:
@@ -99,6 +99,88 @@ def test_several_ranges_fetch_the_pieces_they_lie_in(build):
                 if (first, last) != ("0", "0"):
                     asked |= set(range(int(first) // piece, int(last) // piece + 1))
             same((f"pieces for {specs}", asked, pieces))
+
+
+def test_private_content_is_for_those_whom_the_origin_lets_have_it(build):
+    state = {"good": "Bearer T", "answers": 401}
+
+    def private(h):
+        if h.headers.get("Authorization") == state["good"]:
+            h.reply_file(SMALL)
+        else:
+            h.reply(state["answers"], b"", ("WWW-Authenticate", 'Bearer realm="r"'))
+
+    def asked_by(port, url, credential):
+        a = ask(port, url, {"Authorization": credential} if credential else {})
+        return a.status, a.type, a.get("WWW-Authenticate") if a.status == 401 else None, a.body == SMALL
+
+    challenge = 'Bearer realm="r"'
+    paths = {"/p2p/private": private}
+    with world(build, {"revalidateAuth": True}, paths, before=lambda c: c.seed.config["storage"].update(keep=True)) as (peer, o, port):
+        private_url, public_url = o.url("/p2p/private"), o.url("/p2p/small")
+        same(("first", asked_by(port, private_url, "Bearer T"), (200, None, None, True)))
+        same(("public", asked_by(port, public_url, None), (200, None, None, True)))
+        public = len(o.seen("/p2p/small"))
+        for round in range(2):
+            for _ in range(3):
+                seen = len(o.seen())
+                same(("nobody", asked_by(port, private_url, None), (401, "backend", challenge, False)),
+                     ("another", asked_by(port, private_url, "Bearer U"), (401, "backend", challenge, False)),
+                     ("range", ask(port, private_url, {"Range": "bytes=0-0"}).status, 401),
+                     ("right", asked_by(port, private_url, "Bearer T"), (200, None, None, True)))
+                asked = o.seen()[seen:]
+                same(("the origin was asked for one byte by each", [dict(e[2]).get("Range") for e in asked], ["bytes=0-0"] * 4))
+            same(("what is public needs no question", (asked_by(port, public_url, None)[0], len(o.seen("/p2p/small")) - public), (200, 0)))
+            if round == 0:
+                # The mark is part of the record on disk.
+                peer.stop()
+                peer.start()
+                wait_for(lambda: socket.create_connection(("127.0.0.1", port)).close() or True, 10, "the proxy answers again")
+        for status in (403, 404):
+            state["answers"] = status
+            same((status, asked_by(port, private_url, "Bearer U")[:2], (status, "backend")))
+        state["good"] = "Bearer V"
+        same(("a token that was taken back", asked_by(port, private_url, "Bearer T")[0], 404), ("the new one", asked_by(port, private_url, "Bearer V")[0], 200))
+    # Without the key everybody who may use the proxy gets it.
+    state["good"] = "Bearer T"
+    with world(build, paths=paths) as (_, o, port):
+        same(("first", asked_by(port, o.url("/p2p/private"), "Bearer T")[0], 200), ("nobody", asked_by(port, o.url("/p2p/private"), None)[0], 200))
+
+
+def test_nobody_joins_the_first_request_for_private_content(build):
+    release = threading.Event()
+
+    def held(h):
+        if h.headers.get("Authorization") != "Bearer T":
+            return h.reply(401, b"")
+        release.wait(20)
+        h.reply_file(SMALL)
+
+    with world(build, {"revalidateAuth": True}, {"/p2p/held": held}) as (_, o, port):
+        got = []
+        first = threading.Thread(target=lambda: got.append(ask(port, o.url("/p2p/held"), {"Authorization": "Bearer T"})))
+        first.start()
+        try:
+            wait_for(lambda: o.seen("/p2p/held"), 10, "the first request is at the origin")
+            same(("without credential", ask(port, o.url("/p2p/held")).status, 401))
+        finally:
+            release.set()
+        first.join(20)
+        same(("with it", (got[0].status, got[0].body == SMALL), (200, True)))
+
+
+def test_private_content_whose_origin_is_gone_is_for_nobody(build):
+    gone = threading.Event()
+    o = ScriptedOrigin({"/p2p/private": lambda h: setattr(h, "close_connection", True) if gone.is_set() else h.reply_file(SMALL)})
+    with daemon(build, {"revalidateAuth": True}) as c:
+        port = c.seed.proxy_port
+        for path, headers in (("/p2p/private", {"Authorization": "Bearer T"}), ("/p2p/small", {})):
+            same((path, ask(port, o.url(path), headers).status, 200))
+        o.stop()
+        gone.set()              # for connections that are open
+        a = ask(port, o.url("/p2p/private"), {"Authorization": "Bearer T"})
+        same(("private", (a.status, a.type), (502, "backend")), ("public", ask(port, o.url("/p2p/small")).status, 200))
+        ends_well(c)
 
 
 if __name__ == "__main__":

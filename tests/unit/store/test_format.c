@@ -9,7 +9,7 @@ static struct store_meta
 sample(void)
 {
 	return (struct store_meta){
-		.kind = STORE_PERSISTENT_CACHE, .is_persistent = true, .is_linked = true, .id = test_id(5), .content_length = 123456789,
+		.kind = STORE_PERSISTENT_CACHE, .is_persistent = true, .is_linked = true, .is_private = true, .id = test_id(5), .content_length = 123456789,
 		.piece_length = 4194304, .created_at = 1, .updated_at = 2, .finished_at = 3, .failed_at = 4, .prefetched_at = 5, .ttl = 6,
 		.complete_at = 7, .has_identity = true, .identity = { 11, 123456789, 13 }, .etag = "\"v1\"", .last_modified = "Mon", .url = "http://o/f",
 		.headers = headers, .header_count = COUNT_OF(headers),
@@ -46,7 +46,7 @@ record_of_a_task_comes_back_whole(void **state)
 	assert_int_equal(decode(buf_slice(&b), &out, &a, NULL), 0);
 	assert_string_equal(out.id, in.id);
 	assert_int_equal(out.kind, in.kind);
-	assert_true(out.is_persistent && out.is_linked && !out.is_imported);
+	assert_true(out.is_persistent && out.is_linked && out.is_private && !out.is_imported);
 	assert_int_equal(out.content_length, in.content_length);
 	assert_int_equal(out.piece_length, in.piece_length);
 	assert_int_equal(out.created_at, 1);
