@@ -268,6 +268,7 @@ struct config_x {
 	} server;
 	struct {
 		uint32_t max_connections;
+		int64_t answer_timeout_ms;              /* of upstreams of what does not come from the cluster */
 	} proxy;
 	struct {
 		enum config_log_format format;

@@ -597,6 +597,7 @@ static const struct schema x_server = SCHEMA(x_server_keys);
 
 static const struct schema_key x_proxy_keys[] = {
 	KEY("maxConnections", U32, x.proxy.max_connections, "10000", .min = 1, .max = 1000000),
+	PERIOD("answerTimeout", x.proxy.answer_timeout_ms, "900s"),
 };
 static const struct schema x_proxy = SCHEMA(x_proxy_keys);
 

@@ -103,16 +103,22 @@ served_date(struct http_server *s)
 	return s->date;
 }
 
+/* An answer to what is no request: the cause in one line, for who looks at it by eye. */
 static void
-refuse(struct served *v, int status)
+refuse(struct served *v, int status, const char *cause)
 {
 	struct buf out = BUF_INIT;
 
+	log_info("bad request client=%s cause=\"%s\" status=%d", conn_peer_text(v->conn), cause, status);
+
 	h1_write_status_line(&out, v->h1.minor, status, NULL);
 	h1_write_field_str(&out, "Date", served_date(v->server));
-	h1_write_length(&out, 0);
+	h1_write_length(&out, strlen(cause) + 1);
+	h1_write_field_str(&out, "Content-Type", "text/plain; charset=utf-8");
 	h1_write_field_str(&out, "Connection", "close");
 	h1_write_head_end(&out);
+	buf_append_str(&out, cause);
+	buf_append_u8(&out, '\n');
 	conn_write(v->conn, out.mem, out.len, NULL);
 	buf_free(&out);
 	served_linger(v);
@@ -121,7 +127,7 @@ refuse(struct served *v, int status)
 static void
 on_head_timer(void *ctx)
 {
-	refuse(ctx, 408);
+	refuse(ctx, 408, "the request's head did not come in time");
 }
 
 static void
@@ -165,8 +171,7 @@ broken_request(struct served *v)
 	struct conn *c = v->conn;
 
 	if (v->state != SERVE_BUSY && status != 0) {
-		log_debug("bad request client=%s cause=\"%s\" status=%d", conn_peer_text(c), v->h1.error, status);
-		refuse(v, status);
+		refuse(v, status, v->h1.error);
 		return;
 	}
 	gone(v);

@@ -25,17 +25,15 @@ proxy_refuse(struct proxy_side *side, struct http_exchange *x, int status, const
 	size_t n = 0;
 
 	log_write(status >= 500 ? LOG_WARN : LOG_INFO, "proxy request refused client=%s method=%.*s target=\"%s\" status=%d type=%s cause=\"%s\"",
-	    conn_peer_text(http_exchange_conn(x)), SLICE_ARG(head->method), url_redact_text(head->target, url), status, type, text != NULL ? text : "the origin's answer");
+	    conn_peer_text(http_exchange_conn(x)), SLICE_ARG(head->method), url_redact_text(head->target, url), status, type, text);
 	if (status >= 500)
 		atomic_fetch_add_explicit(&side->proxy->counts.failed, 1, memory_order_relaxed);
 	fields[n++] = (struct h1_field){slice_str("X-Dragonfly-Error-Type"), slice_str(type)};
 	for (size_t i = 0; i < count && n < ANSWER_FIELDS_MAX; i++)
 		fields[n++] = more[i];
 	/* The cause as one line of text, where a client expects none: those that only look at the status are not disturbed by it. */
-	if (text != NULL && status != 416) {
-		buf_append_str(&body, text);
-		buf_append_u8(&body, '\n');
-	}
-	http_exchange_reply(x, status, fields, n, body.len > 0 ? "text/plain; charset=utf-8" : NULL, buf_slice(&body));
+	buf_append_str(&body, text);
+	buf_append_u8(&body, '\n');
+	http_exchange_reply(x, status, fields, n, "text/plain; charset=utf-8", buf_slice(&body));
 	buf_free(&body);
 }

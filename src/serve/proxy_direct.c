@@ -19,7 +19,7 @@
 
 /* Connecting to one address; TLS follows within conn.h's own limit. */
 #define DIRECT_CONNECT_MS (30 * 1000)
-/* No byte of the answer's body while we want some. The wait for its head has no limit of ours: the client has its own. */
+/* No byte of the answer's body while we want some. The wait for its head: x.proxy.answerTimeout, from the last byte of the request on. */
 #define DIRECT_IDLE_MS (300 * 1000)
 
 struct proxy_direct {
@@ -27,8 +27,9 @@ struct proxy_direct {
 	struct proxy_side *side;
 	struct http_exchange *x;
 	struct http_call *call;         /* NULL once it ended */
+	struct loop_timer silence;      /* until the answer's head */
 	struct buf up, down;            /* what the slower end did not take yet */
-	bool up_ended;                  /* the client's body is complete */
+	bool up_begun, up_ended;        /* the client's body is wanted, is complete */
 	bool wants_upgrade, head_sent, is_mirror;
 	struct arena arena;             /* of the answer's trailers, when they came before the client took the rest */
 	struct h1_field trailers[H1_TRAILERS_MAX];
@@ -39,10 +40,37 @@ static void
 direct_free(struct proxy_direct *d)
 {
 	list_del(&d->link);
+	loop_timer_clear(d->side->loop, &d->silence);
 	buf_free(&d->up);
 	buf_free(&d->down);
 	arena_free(&d->arena);
 	free(d);
+}
+
+/* ---- an upstream that does not answer ---- */
+
+static void
+on_silence(void *ctx)
+{
+	struct proxy_direct *d = ctx;
+	struct proxy_side *side = d->side;
+	struct http_exchange *x = d->x;
+	struct err why;
+
+	err_set(&why, ERR_DEADLINE_EXCEEDED, "%s: no answer within x.proxy.answerTimeout", http_call_peer_text(d->call));
+	http_call_cancel(d->call);
+	direct_free(d);
+	proxy_refuse(side, x, 504, PROXY_BY_BACKEND, NULL, 0, why.text);
+}
+
+/* Called when something moved. While the client sends its body and the upstream takes all of it, nobody waits for the upstream. */
+static void
+wait_for_head(struct proxy_direct *d)
+{
+	if (d->call == NULL || d->head_sent || (d->up_begun && !d->up_ended && d->up.len == 0))
+		loop_timer_clear(d->side->loop, &d->silence);
+	else
+		loop_timer_set(d->side->loop, &d->silence, d->side->proxy->o.config->x.proxy.answer_timeout_ms, on_silence, d);
 }
 
 /* ---- the request's body, upwards ---- */
@@ -62,6 +90,7 @@ push_up(struct proxy_direct *d)
 		return;
 	if (d->up.len > 0)
 		buf_consume(&d->up, http_call_write(d->call, buf_data(&d->up), d->up.len));
+	wait_for_head(d);
 	if (d->up.len > 0)
 		return;
 	if (d->up_ended)
@@ -79,6 +108,7 @@ on_body(void *ctx, const void *p, size_t n)
 	if (took == n)
 		return;
 	buf_append(&d->up, (const uint8_t *)p + took, n - took);
+	wait_for_head(d);
 	http_exchange_pause_body(d->x);
 }
 
@@ -88,6 +118,7 @@ on_body_end(void *ctx)
 	struct proxy_direct *d = ctx;
 
 	d->up_ended = true;
+	wait_for_head(d);
 	if (d->up.len == 0 && d->call != NULL)
 		end_up(d);
 }
@@ -98,6 +129,7 @@ on_upstream_writable(void *ctx)
 {
 	struct proxy_direct *d = ctx;
 
+	d->up_begun = true;
 	http_exchange_read_body(d->x);
 	push_up(d);
 }
@@ -148,6 +180,7 @@ on_interim(void *ctx, const struct h1 *head)
 	struct proxy_direct *d = ctx;
 	struct h1_field fields[H1_FIELDS_MAX];
 
+	wait_for_head(d);
 	http_exchange_interim(d->x, head->status, fields, fields_down(head, fields));
 }
 
@@ -183,6 +216,7 @@ on_head(void *ctx, const struct h1 *head)
 	if (is_head)
 		length = head->has_length ? head->length : HTTP_NO_LENGTH;
 	d->head_sent = true;
+	loop_timer_clear(d->side->loop, &d->silence);
 	if (head->status == 101 || http_exchange_head(d->x, head->status, fields, n, length) < 0) {
 		struct http_exchange *x = d->x;
 		struct proxy_side *side = d->side;
@@ -313,6 +347,7 @@ proxy_direct(const struct proxy_request *r)
 	q.field_count = request_fields(r, is_upgrade, slice_str(p->via), fields);
 	http_exchange_set_events(r->x, &client_events, d);
 	d->call = http_call_start(side->client, &q, &call_events, d);
+	wait_for_head(d);
 	buf_free(&target);
 	free(host);
 	free(method);

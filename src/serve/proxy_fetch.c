@@ -148,27 +148,38 @@ tell_origin_fields(struct proxy_fetch *f, const struct source_error *o)
 	f->failure.fields = fields;
 }
 
+/* A refusal of the origin, in words; otherwise what went wrong with its answer. */
+static struct err
+words_of(const struct task_end *end)
+{
+	const struct source_error *e = &end->origin->e;
+	struct err out = *end->err;
+
+	if (e->failure == SOURCE_HTTP_STATUS || e->failure == SOURCE_NOT_FOUND || e->failure == SOURCE_PERMISSION || e->failure == SOURCE_RATE_LIMITED)
+		err_set(&out, end->err->code, "the origin answered %s", e->message);
+	return out;
+}
+
 /* The table of proxy.md 12. */
 static void
 fail_as_ended(struct proxy_fetch *f, const struct task_end *end)
 {
 	const struct origin_error *o = end->origin;
+	struct err hint;
 
 	if (f->failure.status != 0) {
 		/* 304 or 416, decided when the length was known. */
 		f->is_over = true;
 		there_is_news(f);
 	} else if (o != NULL && o->e.is_backend && o->e.status >= 400 && o->e.status <= 599) {
+		hint = words_of(end);
 		tell_origin_fields(f, &o->e);
-		f->failure.has_no_body = true;
-		fail(f, o->e.status, PROXY_BY_BACKEND, end->err);
+		fail(f, o->e.status, PROXY_BY_BACKEND, &hint);
 	} else if (o != NULL && (o->e.failure == SOURCE_BAD_ARGUMENT || o->e.failure == SOURCE_UNSUPPORTED_SCHEME)) {
 		fail(f, 400, PROXY_BY_DFDAEMON, end->err);
 	} else if (o != NULL && o->e.failure == SOURCE_INVALID_LENGTH) {
 		fail(f, 422, PROXY_BY_DFDAEMON, end->err);
 	} else if (o != NULL && o->e.failure == SOURCE_TLS && f->is_mirror) {
-		struct err hint;
-
 		err_set(&hint, end->err->code, "%s%s", end->err->text, PROXY_PLAIN_HINT);
 		fail(f, 502, PROXY_BY_BACKEND, &hint);
 	} else if (o != NULL && o->e.is_backend) {

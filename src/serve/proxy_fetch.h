@@ -48,7 +48,6 @@ struct proxy_failure {
 	const char *type;               /* NULL for 304 */
 	struct h1_field *fields;        /* in the fetch's answer_arena */
 	size_t field_count;
-	bool has_no_body;               /* the status speaks for itself, or is the origin's */
 	struct err cause;
 };
 

@@ -152,7 +152,7 @@ bool proxy_warm(const struct proxy_request *r);
 /* What may be wrong when a registry that was asked over https does no TLS. */
 #define PROXY_PLAIN_HINT "; a registry that speaks plain HTTP must be named in proxy.registryMirror.plainHTTP"
 
-/* An error answer that is ours: status, X-Dragonfly-Error-Type, more fields, and a line of text that names the cause (NULL: no body). Logged
+/* An error answer that is ours: status, X-Dragonfly-Error-Type, more fields, and a line of text that names the cause. Logged
  * and counted. */
 void proxy_refuse(struct proxy_side *side, struct http_exchange *x, int status, const char *type, const struct h1_field *more, size_t count,
     const char *text);

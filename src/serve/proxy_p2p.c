@@ -37,8 +37,7 @@ answer_failure(struct proxy_flow *fl, const struct proxy_failure *failure)
 	if (failure->type == NULL)
 		http_exchange_reply(x, failure->status, failure->fields, failure->field_count, NULL, (struct slice){0});
 	else
-		proxy_refuse(side, x, failure->status, failure->type, failure->fields, failure->field_count,
-		    failure->has_no_body ? NULL : failure->cause.text);
+		proxy_refuse(side, x, failure->status, failure->type, failure->fields, failure->field_count, failure->cause.text);
 	/* Last: it holds what was told. */
 	proxy_flow_free(fl);
 }
