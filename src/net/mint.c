@@ -17,6 +17,7 @@
 /* Longest DNS name as text, and longest label (RFC 1035, 2.3.4). */
 #define HOST_MAX 253
 #define LABEL_MAX 63
+#define DAY_S ((int64_t)24 * 3600)
 
 struct leaf {
 	struct list by_use;             /* most recently used first */
@@ -170,10 +171,12 @@ make(const struct mint_ca *ca, const struct name *name, int64_t now, int64_t *no
 {
 	struct buf subject = BUF_INIT, der = BUF_INIT;
 	struct tls_identity *id = NULL;
-	struct mint_cert cert = {.issuer = ca->subject, .authority_ski = ca->ski, .key = &ca->leaf_key};
+	struct mint_cert cert = {
+		.issuer = ca->subject, .authority_ski = ca->ski, .key = &ca->leaf_key, .serial_secret = {ca->serial_secret, sizeof(ca->serial_secret)}};
+	int64_t day = now - now % DAY_S;
 
-	cert.not_before = now - MINT_LEAF_BEFORE_S;
-	cert.not_after = now + (int64_t)MINT_LEAF_DAYS * 86400;
+	cert.not_before = day - MINT_LEAF_BEFORE_S;
+	cert.not_after = day + (MINT_LEAF_DAYS + 1) * DAY_S;
 	if (cert.not_after > ca->not_after)
 		cert.not_after = ca->not_after;
 	if (name->len <= MINT_NAME_MAX)

@@ -3,7 +3,8 @@
  * certificate authority from files, or made once and kept in a directory, and a leaf per host name or IP address.
  *
  * struct mint_ca is immutable and reference counted, so that every loop may use it; struct mint, the store of leaves, belongs
- * to one loop. All leaves of a process share one ECDSA P-256 key, which is never written to a file.
+ * to one loop. All leaves of a process share one ECDSA P-256 key, which is never written to a file. What is made depends on the
+ * authority, the host and the day alone, so that all mints of an authority show one host's clients the same leaf.
  */
 #ifndef NET_MINT_H
 #define NET_MINT_H
@@ -19,8 +20,8 @@ struct tls_identity;
 
 /* Leaves a mint keeps: as many as the reference. One has about 6 KiB. */
 #define MINT_CACHE_MAX 1000
-/* A leaf is valid from a day ago, for clients whose clock is behind, to 30 days from now, and made anew when less than a day
- * is left. Clients accept at most 397 days. */
+/* A leaf is valid from a day before the day it is made on (UTC), for clients whose clock is behind, to 30 days behind it, and
+ * made anew when less than a day is left. Clients accept at most 397 days. */
 #define MINT_LEAF_BEFORE_S (24 * 3600)
 #define MINT_LEAF_DAYS 30
 #define MINT_LEAF_RENEW_S (24 * 3600)

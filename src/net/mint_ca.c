@@ -82,6 +82,7 @@ ca_new(struct tls_identity *id, const char *what, struct err *e)
 	atomic_init(&ca->refs, 1);
 	ca->id = id;
 	snprintf(ca->what, sizeof(ca->what), "%s", what);
+	rand_bytes(ca->serial_secret, sizeof(ca->serial_secret));
 	if (check_certificate(ca, e) != 0 || check_key(ca, e) != 0 || mint_key_make(&ca->leaf_key, e) != 0)
 		goto fail;
 	/* A key that cannot sign shows here, not at the first client. */
@@ -330,6 +331,7 @@ mint_ca_unref(struct mint_ca *ca)
 		return;
 	tls_identity_unref(ca->id);
 	memset(&ca->leaf_key, 0, sizeof(ca->leaf_key));
+	memset(ca->serial_secret, 0, sizeof(ca->serial_secret));
 	free(ca);
 }
 

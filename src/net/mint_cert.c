@@ -280,6 +280,32 @@ put_signature(struct buf *out, const struct signing *s, const struct tls_identit
 }
 
 static void
+make_serial(const struct mint_cert *cert, uint8_t out[MINT_SERIAL_BYTES])
+{
+	br_hmac_key_context key;
+	br_hmac_context mac;
+	uint8_t times[16], all[br_sha256_SIZE];
+
+	if (cert->serial_secret.n == 0) {
+		rand_bytes(out, MINT_SERIAL_BYTES);
+	} else {
+		for (size_t i = 0; i < 8; i++) {
+			times[i] = (uint8_t)((uint64_t)cert->not_before >> (8 * i));
+			times[8 + i] = (uint8_t)((uint64_t)cert->not_after >> (8 * i));
+		}
+		br_hmac_key_init(&key, &br_sha256_vtable, cert->serial_secret.p, cert->serial_secret.n);
+		br_hmac_init(&mac, &key, 0);
+		br_hmac_update(&mac, times, sizeof(times));
+		br_hmac_update(&mac, cert->ip.p, cert->ip.n);
+		br_hmac_update(&mac, cert->dns.p, cert->dns.n);
+		br_hmac_out(&mac, all);
+		memcpy(out, all, MINT_SERIAL_BYTES);
+		memset(&key, 0, sizeof(key));
+	}
+	out[0] = (uint8_t)((out[0] & 0x7f) | 0x40);
+}
+
+static void
 put_tbs(struct buf *out, const struct mint_cert *cert, const struct signing *s)
 {
 	size_t tbs = der_open(out, DER_SEQUENCE), at;
@@ -288,8 +314,7 @@ put_tbs(struct buf *out, const struct mint_cert *cert, const struct signing *s)
 	at = der_open(out, TAG_VERSION);
 	der_put_unsigned(out, (const uint8_t[]){2}, 1);
 	der_close(out, at);
-	rand_bytes(serial, sizeof(serial));
-	serial[0] = (uint8_t)((serial[0] & 0x7f) | 0x40);
+	make_serial(cert, serial);
 	der_put_unsigned(out, serial, sizeof(serial));
 	put_algorithm(out, s);
 	der_put_slice(out, DER_SEQUENCE, cert->issuer);

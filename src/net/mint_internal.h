@@ -17,8 +17,9 @@ struct err;
 
 /* SubjectKeyIdentifier of our keys: the first 160 bits of SHA-256 of the public key (RFC 7093, 2). */
 #define MINT_SKI_BYTES 20
-/* Random and positive (RFC 5280, 4.1.2.2). */
+/* Not to be guessed, and positive (RFC 5280, 4.1.2.2). */
 #define MINT_SERIAL_BYTES 16
+#define MINT_SECRET_BYTES 32
 /* Longest common name (RFC 5280, appendix A.1: ub-common-name). */
 #define MINT_NAME_MAX 64
 /* Raw private key of a P-256 key (SEC1, DER). */
@@ -40,6 +41,7 @@ struct mint_ca {
 	int64_t not_after;
 	bool sends_self;                /* its own certificate goes behind the leaf: an authority below another one */
 	struct mint_key leaf_key;
+	uint8_t serial_secret[MINT_SECRET_BYTES];       /* of this process */
 	char what[128];                 /* for errors: where it came from */
 };
 
@@ -51,6 +53,7 @@ struct mint_cert {
 	struct slice dns;
 	struct slice authority_ski;     /* absent: no AuthorityKeyIdentifier */
 	const struct mint_key *key;     /* whose certificate it is */
+	struct slice serial_secret;     /* the serial number is made of this, the names and the time; absent: it is random */
 	int64_t not_before;
 	int64_t not_after;
 	bool is_ca;

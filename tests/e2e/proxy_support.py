@@ -3,6 +3,7 @@ import hashlib
 import http.client
 import http.server
 import socket
+import ssl
 import threading
 import time
 
@@ -72,11 +73,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class ScriptedOrigin(http.server.ThreadingHTTPServer):
-    """paths: path -> function(handler). Others are 404. log: (method, path with query, header fields, body)."""
+    """paths: path -> function(handler). Others are 404. log: (method, path with query, header fields, body). tls: (certificate, key)."""
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, paths=None):
+    def __init__(self, paths=None, tls=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.paths = {
             "/p2p/f1": lambda h: h.reply_file(F1),
@@ -93,6 +94,11 @@ class ScriptedOrigin(http.server.ThreadingHTTPServer):
         self.trailers = []
         self.lock = threading.Lock()
         self.port = self.server_address[1]
+        self.scheme = "https" if tls else "http"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def handle_error(self, request, address):
@@ -102,7 +108,7 @@ class ScriptedOrigin(http.server.ThreadingHTTPServer):
         self.paths.get(path, lambda h: h.reply(404, b"none"))(handler)
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
     def seen(self, path=None, method=None):
         with self.lock:

@@ -113,6 +113,9 @@ def test_containerd_with_a_directory(build):
         equal(h.read("certs/_default/hosts.toml"), DEFAULT)
         equal(os.path.exists(h.sentinel), False, "no restart for hosts.toml")
         equal(h.exists("config.toml.dfinit.bak"), False, "no backup of what stays")
+        again = h.done(CONTAINERD, "--console")
+        equal([line for line in again.splitlines() if "changed: " in line and "unchanged: " not in line], [], "twice is once")
+        equal((again.count("unchanged: "), os.path.exists(h.sentinel)), (3, False), "nothing to restart for")
 
 
 def containerd_changed(h, config, text, plugin=None):

@@ -231,7 +231,7 @@ def test_ranges(build):
         for round in range(2):
             for value in ("bytes=10485760-", "bytes=-0"):
                 a = ask(port, o.url("/p2p/f1"), {"Range": value})
-                same((value, (a.status, a.get("Content-Range"), a.type, a.body), (416, f"bytes */{size}", "proxy", b"")))
+                same((value, (a.status, a.get("Content-Range"), a.type, a.body), (416, f"bytes */{size}", "proxy", b"range not satisfiable\n")))
             for value in ("bytes=junk", "items=0-1", "bytes=200-100", "bytes=+0-1", "bytes=00-5"):
                 a = ask(port, o.url("/p2p/f1"), {"Range": value})
                 same((value, (a.status, a.body == F1), (200, True)))
@@ -281,7 +281,7 @@ def test_errors_of_origins(build):
 
     with world(build, paths={"/direct/short": lie_short, "/direct/teapot": lambda h: h.reply(418, b"tea")}) as (peer, o, port):
         a = ask(port, o.url("/p2p/missing"))
-        same(("404", (a.status, a.type, a.get("Content-Length")), (404, "backend", "0")))
+        same(("404", (a.status, a.type, a.body), (404, "backend", b"the origin answered 404 Not Found\n")))
         a = ask(port, o.url("/p2p/auth"))
         same(("401", (a.status, a.type), (401, "backend")),
              ("challenges", sorted(v for n, v in a.fields if n.lower() == "www-authenticate"), ['Basic realm="b"', 'Bearer realm="a"']))
@@ -493,9 +493,8 @@ def test_a_client_that_leaves_and_one_that_is_slow(build):
         for s in slow:
             read_n(s, 1000)
         rss = peer.status("VmRSS")
-        begin = time.monotonic()
+        # Those never read on: an answer that waited for one of them would not come.
         same(("another", ask(port, o.url("/p2p/large?other=1"), {"X-Dragonfly-Tag": "t9"}).body == F1 * 6, True))
-        assert time.monotonic() - begin < 5
         assert peer.status("VmRSS") - rss < 8192
         same(("still there", len(read_n(slow[0], 4 * MIB)), 4 * MIB))
         for s in slow:

@@ -389,6 +389,7 @@ proxy_rules_are_complete(void **state)
 	warns("proxy: {rules: [{regex: .*}, {regex: a}]}", "proxy.rules[1]: never used: rule 0 matches every URL");
 	refuses("proxy: {rules: [{regex: \"\\d\"}]}", "unknown escape \"\\d\"; use single quotes for regexes");
 	refuses("proxy:\n  rules:\n    - regex: *foo", "unknown anchor \"foo\"");
+	refuses("proxy:\n  rules:\n  - regex: a\n  - regex: '(?P<x>a)(?=b)'", "proxy.rules[1].regex: bad regex \"(?P<x>a)(?=b)\"");
 	refuses("proxy: {rules: [{regex: (}]}", "proxy.rules[0].regex: bad regex \"(\": missing \")\" at offset 0");
 	refuses("proxy: {rules: [{regex: a, schedulingPolicy: Always}]}", "use \"auto\" or \"always\"");
 	refuses("proxy: {rules: [{regex: a, schedulingPolicy: 1}]}", "use \"auto\" or \"always\"");

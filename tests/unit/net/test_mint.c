@@ -282,8 +282,8 @@ leaf_for_a_name_carries_it(void **state)
 	assert_false(c.is_ca);
 	assert_int_equal(c.key_usage, X509_SIGNS);
 	assert_int_equal(c.ski.n, MINT_SKI_BYTES);
-	assert_in_range(t - c.not_before, MINT_LEAF_BEFORE_S, MINT_LEAF_BEFORE_S + 60);
-	assert_in_range(c.not_after, t + MINT_LEAF_DAYS * 86400 - 60, t + MINT_LEAF_DAYS * 86400);
+	assert_in_range(t - c.not_before, MINT_LEAF_BEFORE_S - 60, MINT_LEAF_BEFORE_S + 86400);
+	assert_in_range(c.not_after - t, MINT_LEAF_DAYS * 86400, (MINT_LEAF_DAYS + 1) * 86400 + 60);
 	assert_int_equal(id->chain_len, 1);
 	buf_free(&names);
 	tls_identity_unref(id);
@@ -362,8 +362,44 @@ names_no_certificate_can_be_for_are_refused(void **state)
 	mint_free(m);
 }
 
+static bool
+is_same_leaf(const struct tls_identity *a, const struct tls_identity *b)
+{
+	return a->chain[0].data_len == b->chain[0].data_len && memcmp(a->chain[0].data, b->chain[0].data, a->chain[0].data_len) == 0;
+}
+
 static void
-serial_numbers_are_random_and_positive(void **state)
+mints_of_one_authority_make_the_same_leaf(void **state)
+{
+	static const int64_t noon = 20000 * (int64_t)86400 + 12 * 3600;
+	struct mint_ca *ca = in_memory(), *other = in_memory();
+	struct mint *a = mint_new(ca, 10), *b = mint_new(ca, 10), *c = mint_new(other, 10);
+	struct tls_identity *ids[4];
+	struct err e;
+
+	(void)state;
+	ids[0] = mint_identity(a, "a.example", noon, &e);
+	ids[1] = mint_identity(b, "a.example", noon + 11 * 3600, &e);
+	ids[2] = mint_identity(c, "a.example", noon, &e);
+	mint_free(b);
+	b = mint_new(ca, 10);
+	ids[3] = mint_identity(b, "a.example", noon + 13 * 3600, &e);
+	for (size_t i = 0; i < COUNT_OF(ids); i++)
+		assert_non_null(ids[i]);
+	assert_true(is_same_leaf(ids[0], ids[1]));
+	assert_false(is_same_leaf(ids[0], ids[2]));
+	assert_false(is_same_leaf(ids[0], ids[3]));
+	for (size_t i = 0; i < COUNT_OF(ids); i++)
+		tls_identity_unref(ids[i]);
+	mint_free(a);
+	mint_free(b);
+	mint_free(c);
+	mint_ca_unref(ca);
+	mint_ca_unref(other);
+}
+
+static void
+serial_numbers_differ_and_are_positive(void **state)
 {
 	struct mint *m = new_mint(in_memory(), 1);
 	uint8_t before[MINT_SERIAL_BYTES] = {0};
@@ -424,11 +460,16 @@ static void
 leaf_is_made_anew_before_it_expires(void **state)
 {
 	struct mint *m = new_mint(in_memory(), 10);
-	int64_t start = now(), edge = start + MINT_LEAF_DAYS * 86400 - MINT_LEAF_RENEW_S;
+	int64_t start = now(), edge;
+	struct tls_identity *id;
+	struct x509 c;
 	struct err e;
 
 	(void)state;
-	tls_identity_unref(mint_identity(m, "a.example", start, &e));
+	id = mint_identity(m, "a.example", start, &e);
+	read_leaf(&c, id);
+	edge = c.not_after - MINT_LEAF_RENEW_S;
+	tls_identity_unref(id);
 	tls_identity_unref(mint_identity(m, "a.example", edge, &e));
 	assert_int_equal(mint_made(m), 1);
 	tls_identity_unref(mint_identity(m, "a.example", edge + 1, &e));
@@ -729,7 +770,8 @@ main(void)
 		cmocka_unit_test(leaf_for_an_address_carries_it_as_bytes),
 		cmocka_unit_test(one_leaf_for_all_spellings_of_a_host),
 		cmocka_unit_test(names_no_certificate_can_be_for_are_refused),
-		cmocka_unit_test(serial_numbers_are_random_and_positive),
+		cmocka_unit_test(mints_of_one_authority_make_the_same_leaf),
+		cmocka_unit_test(serial_numbers_differ_and_are_positive),
 		cmocka_unit_test(longest_unused_leaf_goes_first),
 		cmocka_unit_test(leaf_in_use_outlives_the_mint),
 		cmocka_unit_test(leaf_is_made_anew_before_it_expires),
