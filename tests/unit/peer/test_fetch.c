@@ -109,11 +109,27 @@ accept_all(void *arg)
 
 	(void)arg;
 	while (elder.count < COUNT_OF(elder.fds) && (fd = accept(elder.listening, NULL, NULL)) >= 0) {
-		elder.fds[elder.count] = fd;
-		pthread_create(&elder.threads[elder.count], NULL, serve_one, &elder.fds[elder.count]);
-		elder.count++;
+		size_t i;
+
+		/* Counted before it answers: who has the answer sees it. */
+		pthread_mutex_lock(&elder.lock);
+		i = elder.count++;
+		pthread_mutex_unlock(&elder.lock);
+		elder.fds[i] = fd;
+		pthread_create(&elder.threads[i], NULL, serve_one, &elder.fds[i]);
 	}
 	return NULL;
+}
+
+static size_t
+connections(void)
+{
+	size_t n;
+
+	pthread_mutex_lock(&elder.lock);
+	n = elder.count;
+	pthread_mutex_unlock(&elder.lock);
+	return n;
 }
 
 static int
@@ -245,7 +261,7 @@ connection_is_used_again(void **state)
 	(void)state;
 	for (unsigned n = 0; n < PIECES; n++)
 		assert_int_equal(fetch_one(n), FETCH_OK);
-	assert_int_equal(elder.count, 1);
+	assert_int_equal(connections(), 1);
 }
 
 static void
@@ -255,7 +271,7 @@ idle_connection_that_the_parent_closed_is_replaced(void **state)
 	elder.manner = CLOSES_AFTER_ONE;
 	for (unsigned n = 0; n < 5; n++)
 		assert_int_equal(fetch_one(n), FETCH_OK);
-	assert_int_equal(elder.count, 5);
+	assert_int_equal(connections(), 5);
 }
 
 static void
