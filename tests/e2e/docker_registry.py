@@ -29,13 +29,13 @@ def b64(data):
 
 
 class Tokens(http.server.ThreadingHTTPServer):
-    """Gives everybody who knows the password what they ask for, signed. tls: (certificate, key), files; name: the host in its URL."""
+    """Gives everybody who knows the password what they ask for, signed. tls: (certificate, key), files."""
     daemon_threads = True
 
-    def __init__(self, home, tls=None, name="127.0.0.1"):
+    def __init__(self, home, tls=None):
         super().__init__(("127.0.0.1", 0), TokenHandler)
         self.port = self.server_address[1]
-        self.url = f"{'https' if tls else 'http'}://{name}:{self.port}/token"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/token"
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
@@ -64,9 +64,16 @@ class TokenHandler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         given = base64.b64encode(f"{USER}:{WORD}".encode()).decode()
-        ok = self.headers.get("Authorization") == f"Basic {given}"
-        scopes = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query).get("scope", [])
-        body = json.dumps({"token": self.server.token([s for one in scopes for s in one.split(" ")])} if ok else {}).encode()
+        self.answer(self.headers.get("Authorization") == f"Basic {given}", urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query))
+
+    def do_POST(self):
+        """OAuth 2, which containerd asks first."""
+        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        self.answer((form.get("username"), form.get("password")) == ([USER], [WORD]), form)
+
+    def answer(self, ok, fields):
+        token = self.server.token([s for one in fields.get("scope", []) for s in one.split(" ")]) if ok else None
+        body = json.dumps({"token": token, "access_token": token} if ok else {}).encode()
         self.send_response(200 if ok else 401)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -75,26 +82,26 @@ class TokenHandler(http.server.BaseHTTPRequestHandler):
 
 
 class Registry:
-    """tls: (certificate, key), files."""
+    """tls: (certificate, key), files; realm: another URL of the token server. Registries in one home have the same images."""
 
-    def __init__(self, home, tokens, tls=None):
-        self.home, self.port = home, free_ports(1)[0]
+    def __init__(self, home, tokens, tls=None, realm=None):
+        self.port = free_ports(1)[0]
         self.scheme = "https" if tls else "http"
-        self.log_path = f"{home}/registry.log"
+        self.log_path = f"{home}/registry-{self.port}.log"
         config = {
             "version": "0.1",
             "log": {"formatter": "json", "accesslog": {"disabled": True}},
             "storage": {"filesystem": {"rootdirectory": f"{home}/registry"}, "delete": {"enabled": True}},
             "http": {"addr": f"127.0.0.1:{self.port}", "relativeurls": True},
-            "auth": {"token": {"realm": tokens.url, "service": "registry", "issuer": "tests",
+            "auth": {"token": {"realm": realm or tokens.url, "service": "registry", "issuer": "tests",
                                "rootcertbundle": tokens.cert}},
         }
         if tls:
             config["http"]["tls"] = {"certificate": tls[0], "key": tls[1]}
-        with open(f"{home}/registry.yml", "w") as f:
+        with open(f"{home}/registry-{self.port}.yml", "w") as f:
             json.dump(config, f)
         self.log_file = open(self.log_path, "w")
-        self.process = subprocess.Popen([shutil.which("docker-registry"), "serve", f"{home}/registry.yml"], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([shutil.which("docker-registry"), "serve", f"{home}/registry-{self.port}.yml"], stdin=subprocess.DEVNULL,
                                         stdout=self.log_file, stderr=self.log_file)
         wait_for(self.answers, 10, "the registry answers")
 
