@@ -50,7 +50,7 @@ class World:
         self.O = ScriptedOrigin()
         self.build = build
         self.daemon = daemon(build, {"rules": RULES, "registryMirror": {"addr": self.S.url(""), "cert": self.ca.cert}},
-                             before=lambda c: c.seed.config["x"]["scheduler"].update(preheat={"allowLoopback": True}))
+                             before=lambda c: c.seed.config["x"]["scheduler"].update(preheat={"allowLoopback": True, "blobDigestTaskID": False}))
         self.peer = self.daemon.seed
         self.port = self.peer.proxy_port
         self.proxy = f"http://127.0.0.1:{self.port}"
