@@ -119,12 +119,13 @@ workers_free(struct workers *w)
 	free(w);
 }
 
+/* Of equal ones `first`. */
 static struct worker *
-take_least(struct worker *at, size_t count)
+take_least(struct worker *at, size_t count, struct worker *first)
 {
-	struct worker *least = &at[0];
+	struct worker *least = first;
 
-	for (size_t i = 1; i < count; i++)
+	for (size_t i = 0; i < count; i++)
 		if (at[i].jobs < least->jobs)
 			least = &at[i];
 	least->jobs++;
@@ -134,7 +135,20 @@ take_least(struct worker *at, size_t count)
 struct worker *
 workers_take(struct workers *w)
 {
-	return take_least(w->at, w->count);
+	return take_least(w->at, w->count, &w->at[0]);
+}
+
+struct worker *
+workers_take_or_stay(struct workers *w, struct worker *now)
+{
+	return take_least(w->at, w->count, now);
+}
+
+struct worker *
+worker_use(struct worker *w)
+{
+	w->jobs++;
+	return w;
 }
 
 void
@@ -174,11 +188,11 @@ start_on(struct workers *w, struct worker *worker, struct work_job *job)
 void
 work_start(struct workers *w, struct work_job *job)
 {
-	start_on(w, take_least(w->files, w->file_count), job);
+	start_on(w, take_least(w->files, w->file_count, &w->files[0]), job);
 }
 
 void
 work_start_disk(struct workers *w, struct work_job *job)
 {
-	start_on(w, take_least(&w->disk, 1), job);
+	start_on(w, take_least(&w->disk, 1, &w->disk), job);
 }

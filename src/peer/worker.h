@@ -25,7 +25,7 @@ struct worker {
 	struct loop *loop;
 	struct fetch_pool *parents;     /* the worker's loop only; NULL on threads for blocking work */
 	struct source *source;          /* likewise */
-	unsigned jobs;                  /* under way; the control loop's count */
+	unsigned jobs;                  /* transfers under way, to children too; the control loop's count */
 };
 
 struct workers {
@@ -44,7 +44,11 @@ void workers_free(struct workers *w);
 
 /* The worker with the least to do, its count raised; give it back with worker_release when the job's letter is home. */
 struct worker *workers_take(struct workers *w);
+/* The same, but `now` when no other has less. */
+struct worker *workers_take_or_stay(struct workers *w, struct worker *now);
 void worker_release(struct worker *w);
+/* Raises the count of this one, whatever the others have. */
+struct worker *worker_use(struct worker *w);
 
 /*
  * Blocking work on a thread of its own: `work` runs there and `done` at home afterwards; the job is the caller's and must live until then.

@@ -164,6 +164,7 @@ static void
 decide_content(struct piece_server *s, struct piece_request *r)
 {
 	struct vortex_content c = {.tag = (uint8_t)(r->wanted.tag + 1), .number = r->wanted.number, .traffic_type = 1};
+	struct worker *now = &s->o.workers->at[r->side - s->sides];
 	struct store_task *t = r->task;
 	struct store_piece p;
 	struct err e;
@@ -201,6 +202,8 @@ decide_content(struct piece_server *s, struct piece_request *r)
 	rand_bytes(&id, 1);
 	vortex_write_content(&r->head, id, &c);
 	r->progress = &s->progress;
+	r->worker = r->can_move ? workers_take_or_stay(s->o.workers, now) : worker_use(now);
+	r->to = &s->sides[r->worker - s->o.workers->at];
 	r->has_slot = true;
 	r->is_slow = s->uplink.takes_turns;
 	s->active++;
@@ -609,6 +612,7 @@ piece_request_done(struct loop_msg *msg)
 	if (r->has_slot) {
 		if (r->is_complete)
 			uplink_transferred(&s->uplink, r->sent, (clock_mono_ns() - r->began_ns) / 1000, s->active);
+		worker_release(r->worker);
 		s->active--;
 		s->metrics.bytes += r->sent;
 		s->metrics.finished += r->is_complete;

@@ -126,6 +126,8 @@ ask(struct piece_conn *c, const struct vortex_request *wanted)
 
 	r->side = c->side;
 	r->conn = c;
+	r->to = c->side;
+	r->can_move = !conn_is_tls(c->conn);
 	r->wanted = *wanted;
 	r->is_plain = c->side->tls != NULL && !conn_is_tls(c->conn);
 	if (r->is_plain)
@@ -194,7 +196,6 @@ on_data(struct conn *conn, void *ctx, const uint8_t *p, size_t n)
 	if (!c->is_known && !look_at_first(c, p, n))
 		return 0;
 	if (c->request != NULL) {
-		/* Nobody pipelines; what comes too early waits in the socket. */
 		conn_pause_read(c->conn);
 		return 0;
 	}
@@ -204,6 +205,9 @@ on_data(struct conn *conn, void *ctx, const uint8_t *p, size_t n)
 		break;
 	case VORTEX_READY:
 		ask(c, &wanted);
+		/* Few ask before they have their answer; what comes too early waits, here or in the socket. */
+		if (in.n > 0)
+			conn_pause_read(c->conn);
 		break;
 	case VORTEX_END:
 		conn_close(c->conn);
@@ -333,18 +337,13 @@ is_good(struct piece_request *r, uint8_t *buffer)
 	return r->is_good;
 }
 
-void
-piece_conn_decided(struct loop_msg *msg)
+/* On the connection's data loop. */
+static void
+answer(struct piece_conn *c)
 {
-	struct piece_request *r = CONTAINER_OF(msg, struct piece_request, msg);
-	struct piece_conn *c = r->conn;
+	struct piece_request *r = c->request;
 	uint8_t id;
 
-	if (c == NULL) {
-		r->msg.run = piece_request_done;
-		loop_post(r->side->server_loop, &r->msg);
-		return;
-	}
 	c->is_sending = true;
 	c->buffer = xmalloc(STORE_IO_BYTES);
 	c->read_at = 0;
@@ -370,32 +369,40 @@ piece_conn_decided(struct loop_msg *msg)
 	send_more(c);
 }
 
-/* ---- beginning and closing ---- */
+/* ---- beginning, moving and closing ---- */
 
+/* A socket on its way to a data loop, with what was read from it already. */
 struct handover {
 	struct loop_msg msg;
-	struct piece_side *side;
+	struct piece_conn *conn;
 	int fd;
 	struct buf early;
 };
 
 static void
-begin(struct loop_msg *msg)
+settle(struct handover *h)
 {
 	static const struct conn_events events = {.on_data = on_data, .on_eof = on_eof, .on_close = on_close, .on_writable = on_writable};
-	struct handover *h = CONTAINER_OF(msg, struct handover, msg);
 	struct conn_opts opts = {
 		.keepalive_idle_s = KEEPALIVE_IDLE_S, .keepalive_interval_s = KEEPALIVE_INTERVAL_S, .keepalive_probes = KEEPALIVE_PROBES,
 		.early = buf_slice(&h->early),
 	};
-	struct piece_conn *c = xcalloc(1, sizeof *c);
+	struct piece_conn *c = h->conn;
 
-	c->side = h->side;
-	list_add_tail(&h->side->conns, &c->link);
-	c->conn = conn_adopt(h->side->loop, h->fd, &opts, &events, c);
-	loop_timer_set(h->side->loop, &c->timer, PIECE_IDLE_MS, conn_is_idle, c);
+	list_add_tail(&c->side->conns, &c->link);
+	c->conn = conn_adopt(c->side->loop, h->fd, &opts, &events, c);
 	buf_free(&h->early);
 	free(h);
+}
+
+static void
+begin(struct loop_msg *msg)
+{
+	struct handover *h = CONTAINER_OF(msg, struct handover, msg);
+	struct piece_conn *c = h->conn;
+
+	settle(h);
+	loop_timer_set(c->side->loop, &c->timer, PIECE_IDLE_MS, conn_is_idle, c);
 	if (c->side->is_closing)
 		break_off(c);
 }
@@ -405,12 +412,59 @@ piece_conn_start(struct piece_side *side, int fd, struct slice early)
 {
 	struct handover *h = xcalloc(1, sizeof *h);
 
-	h->side = side;
+	h->conn = xcalloc(1, sizeof *h->conn);
+	h->conn->side = side;
 	h->fd = fd;
 	buf_append_slice(&h->early, early);
 	atomic_fetch_add(side->connections, 1);
 	h->msg.run = begin;
 	loop_post(side->loop, &h->msg);
+}
+
+static void
+arrive(struct loop_msg *msg)
+{
+	struct handover *h = CONTAINER_OF(msg, struct handover, msg);
+	struct piece_conn *c = h->conn;
+
+	settle(h);
+	c->request->side = c->side;
+	if (c->side->is_closing)
+		break_off(c);
+	else
+		answer(c);
+}
+
+/* To the data loop that has time for the request. False: it stays (bytes of an earlier answer are still to be sent). */
+static bool
+move(struct piece_conn *c)
+{
+	struct handover *h = xcalloc(1, sizeof *h);
+
+	h->fd = conn_detach(c->conn, &h->early, NULL);
+	if (h->fd < 0) {
+		free(h);
+		return false;
+	}
+	list_del(&c->link);
+	c->side = c->request->to;
+	h->conn = c;
+	h->msg.run = arrive;
+	loop_post(c->side->loop, &h->msg);
+	return true;
+}
+
+void
+piece_conn_decided(struct loop_msg *msg)
+{
+	struct piece_request *r = CONTAINER_OF(msg, struct piece_request, msg);
+
+	if (r->conn == NULL) {
+		r->msg.run = piece_request_done;
+		loop_post(r->side->server_loop, &r->msg);
+	} else if (r->to == r->side || !move(r->conn)) {
+		answer(r->conn);
+	}
 }
 
 void

@@ -22,6 +22,7 @@ struct piece_server;
 struct store_file;
 struct store_task;
 struct tls_config;
+struct worker;
 
 /* What the piece server has on one data loop. The list is that loop's alone. */
 struct piece_side {
@@ -49,12 +50,14 @@ struct piece_request {
 	struct piece_conn *conn;        /* data loop only */
 	struct vortex_request wanted;
 	bool is_plain;                  /* in plaintext although TLS is configured, from `peer` */
+	bool can_move;                  /* the connection may go to another data loop */
 	struct addr peer;
 
 	/* The control loop's. */
 	struct list queue;
 	struct task_watch watch;        /* for a piece that is on its way */
 	bool is_watching, has_slot;
+	struct worker *worker;          /* counts it while it has a slot */
 	struct store_task *task;
 	struct loop_timer wait;
 	uint64_t arrival;               /* in which order it came */
@@ -62,6 +65,7 @@ struct piece_request {
 
 	/* The decision: an error packet, or header and content. */
 	bool is_error;
+	struct piece_side *to;          /* the data loop that has time for it; the connection goes there first */
 	struct buf head;
 	struct store_file *file;
 	uint64_t offset, length;
