@@ -12,13 +12,15 @@
 #include "net/socket.h"
 #include "net/tls.h"
 #include "net/tls_engine.h"
+#include "net/tls_sessions.h"
 
 static void
 start_tls(struct conn *c)
 {
+	struct tls_resume resume = {.sessions = c->sessions, .key = c->session_key};
 	struct err e;
 
-	c->tls = tls_engine_new(c->tls_config, c->tls_name, &e);
+	c->tls = tls_engine_new(c->tls_config, c->tls_name, &resume, &e);
 	tls_config_unref(c->tls_config);
 	c->tls_config = NULL;
 	c->handshake_end = loop_now_ms(c->loop) + c->handshake_ms;
@@ -83,6 +85,10 @@ new_conn(struct loop *loop, const struct conn_opts *o, const struct conn_events 
 		c->tls_config = tls_config_ref(o->tls);
 	if (o->tls_name != NULL)
 		c->tls_name = xstrdup(o->tls_name);
+	if (o->sessions != NULL)
+		c->sessions = tls_sessions_ref(o->sessions);
+	if (o->session_key != NULL)
+		c->session_key = xstrdup(o->session_key);
 	return c;
 }
 
@@ -137,6 +143,13 @@ conn_set_events(struct conn *c, const struct conn_events *ev, void *ctx)
 		c->offer = true;
 		loop_defer(c->loop, &c->later, conn_on_later);
 	}
+}
+
+void
+conn_set_sessions(struct conn *c, struct tls_sessions *s)
+{
+	if (c->sessions == NULL)
+		c->sessions = tls_sessions_ref(s);
 }
 
 void

@@ -23,6 +23,7 @@ struct dns;
 struct err;
 struct loop;
 struct tls_config;
+struct tls_sessions;
 
 /* Bytes that conn_write keeps when the kernel takes no more; past it the write fails. A caller that respects on_drain stays
  * far below. */
@@ -72,6 +73,9 @@ struct conn_opts {
 	struct tls_config *tls;
 	const char *tls_name;           /* name or IP literal the certificate must be for; NULL: host, else the address's IP */
 
+	struct tls_sessions *sessions;  /* earlier ones may be resumed. NULL: none. Referenced */
+	const char *session_key;        /* as a client: equal for those who are the same server; copied */
+
 	/* TCP keepalive; 0: off. Linux also: user_timeout_ms, how long sent bytes may stay unacknowledged. */
 	int keepalive_idle_s;
 	int keepalive_interval_s;
@@ -91,6 +95,8 @@ void conn_set_events(struct conn *c, const struct conn_events *ev, void *ctx);
 /* Plaintext so far, TLS from here: after CONNECT through a proxy, or after looking at the first byte. Untaken bytes go into
  * the handshake (called in on_data: then take none); on_open follows when it is done. name as opts.tls_name. */
 void conn_start_tls(struct conn *c, struct tls_config *tls, const char *name);
+/* As opts.sessions, for the server's side of conn_start_tls. */
+void conn_set_sessions(struct conn *c, struct tls_sessions *s);
 /* Takes the descriptor out of a plaintext connection, to adopt it elsewhere (another loop's thread: send both there by
  * loop_post). `unread` gets the untaken bytes. Bytes queued for sending must be gone before. -1 and the connection unchanged
  * when it is not open, encrypted, or has queued bytes. */

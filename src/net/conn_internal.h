@@ -39,6 +39,8 @@ struct conn {
 	struct tls_engine *tls;
 	struct tls_config *tls_config;  /* until the engine is made */
 	char *tls_name;
+	struct tls_sessions *sessions;
+	char *session_key;
 	char *target;                   /* "name:80" until the address is known */
 	struct addr peer;
 	char peer_text[ADDR_TEXT_MAX];

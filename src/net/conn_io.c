@@ -12,6 +12,7 @@
 #include "net/socket.h"
 #include "net/tls.h"
 #include "net/tls_engine.h"
+#include "net/tls_sessions.h"
 
 /* Received in one turn through TLS before other connections have theirs. */
 #define TLS_TURN_BYTES (256u * 1024)
@@ -44,6 +45,8 @@ free_conn(struct conn *c)
 	buf_free(&c->early);
 	buf_free(&c->tx);
 	free(c->tls_name);
+	tls_sessions_unref(c->sessions);
+	free(c->session_key);
 	free(c->target);
 	free(c);
 }

@@ -184,6 +184,8 @@ open_link(struct http_call *call)
 	o.dns = c->opts.dns;
 	o.connect_ms = call->connect_ms;
 	o.tls = proxy == NULL ? call->tls : proxy->is_tls ? c->opts.proxy_tls : NULL;
+	o.sessions = c->sessions;
+	o.session_key = call->key;
 	o.keepalive_idle_s = KEEPALIVE_IDLE_S;
 	o.keepalive_interval_s = KEEPALIVE_INTERVAL_S;
 	o.keepalive_probes = KEEPALIVE_PROBES;

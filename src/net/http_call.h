@@ -22,6 +22,7 @@ struct http_client {
 	struct loop *loop;
 	struct http_client_opts opts;
 	struct http_pool pool;
+	struct tls_sessions *sessions;  /* with servers spoken to before */
 	struct list calls;
 	size_t call_count;
 	uint64_t opened;

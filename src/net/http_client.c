@@ -8,6 +8,7 @@
 #include "net/conn.h"
 #include "net/http_call.h"
 #include "net/tls.h"
+#include "net/tls_sessions.h"
 
 struct http_client *
 http_client_new(struct loop *loop, const struct http_client_opts *opts)
@@ -18,6 +19,7 @@ http_client_new(struct loop *loop, const struct http_client_opts *opts)
 	c->opts = *opts;
 	if (c->opts.proxy_tls != NULL)
 		tls_config_ref(c->opts.proxy_tls);
+	c->sessions = tls_sessions_new(TLS_SESSIONS_MAX);
 	http_pool_init(&c->pool, opts->idle_max > 0 ? opts->idle_max : HTTP_CLIENT_IDLE_MAX,
 	    opts->idle_ms > 0 ? opts->idle_ms : HTTP_CLIENT_IDLE_MS);
 	list_init(&c->calls);
@@ -32,6 +34,7 @@ http_client_free(struct http_client *c)
 	while (!list_is_empty(&c->calls))
 		http_call_cancel(CONTAINER_OF(c->calls.next, struct http_call, in_client));
 	http_pool_free(&c->pool);
+	tls_sessions_unref(c->sessions);
 	if (c->opts.proxy_tls != NULL)
 		tls_config_unref(c->opts.proxy_tls);
 	free(c);

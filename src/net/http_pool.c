@@ -58,6 +58,15 @@ http_link_free(struct http_link *l)
 	free(l);
 }
 
+/* In order: a TLS server takes a session for broken whose connection ends without close_notify. */
+static void
+retire(struct http_link *l)
+{
+	conn_close(l->conn);
+	l->conn = NULL;
+	http_link_free(l);
+}
+
 /* An unused connection that says something or ends is of no use any more. */
 static size_t
 idle_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
@@ -130,7 +139,7 @@ http_pool_put(struct http_pool *p, struct http_link *l)
 	conn_set_idle_ms(l->conn, p->idle_ms);
 	conn_resume_read(l->conn);
 	while (p->count > p->max)
-		http_link_free(CONTAINER_OF(p->by_age.next, struct http_link, in_age));
+		retire(CONTAINER_OF(p->by_age.next, struct http_link, in_age));
 }
 
 struct http_link *
@@ -157,5 +166,5 @@ http_pool_make_room(struct http_pool *p, const char *key)
 	struct pool_origin *o = map_get(&p->origins, slice_str(key));
 
 	if (o != NULL)
-		http_link_free(CONTAINER_OF(o->links.prev, struct http_link, in_origin));
+		retire(CONTAINER_OF(o->links.prev, struct http_link, in_origin));
 }

@@ -12,9 +12,11 @@
 static struct tls_config *
 new_config(bool is_server)
 {
+	static atomic_uint_fast64_t serials;
 	struct tls_config *c = xcalloc(1, sizeof(*c));
 
 	atomic_init(&c->refs, 1);
+	c->serial = atomic_fetch_add(&serials, 1) + 1;
 	pthread_mutex_init(&c->lock, NULL);
 	c->is_server = is_server;
 	return c;

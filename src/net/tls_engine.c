@@ -11,6 +11,7 @@
 #include "base/rand.h"
 #include "net/addr.h"
 #include "net/tls_internal.h"
+#include "net/tls_sessions.h"
 #include "net/x509.h"
 
 /* Days from year 0 to 1970-01-01, as BearSSL counts them. */
@@ -73,6 +74,9 @@ struct tls_engine {
 	struct policy policy;
 	struct tls_config *cfg;
 	struct tls_identity *picked;
+	struct tls_sessions *sessions;  /* NULL: no resumption */
+	char *session_key;              /* client */
+	bool resumes;                   /* a session was offered, and is not agreed on yet */
 	const char *alpn[TLS_ALPN_MAX];
 	char name[NAME_MAX_BYTES + 1];  /* whom we want; "" for anybody */
 	bool opened;
@@ -286,6 +290,7 @@ init_client(struct tls_engine *t, const char *name, struct err *e)
 {
 	br_ssl_client_context *cc = &t->ctx.client;
 	const char *sni = NULL;
+	br_ssl_session_parameters session;
 	struct addr ip;
 
 	t->eng = &cc->eng;
@@ -322,7 +327,12 @@ init_client(struct tls_engine *t, const char *name, struct err *e)
 			sni = t->name;
 		}
 	}
-	if (!br_ssl_client_reset(cc, sni, 0))
+	if (t->sessions != NULL && tls_sessions_get(t->sessions, slice_str(t->session_key), t->cfg, &session)) {
+		br_ssl_engine_set_session_parameters(t->eng, &session);
+		memset(&session, 0, sizeof session);
+		t->resumes = true;
+	}
+	if (!br_ssl_client_reset(cc, sni, t->resumes))
 		return err_set(e, ERR_INTERNAL, "start: %s", tls_error_text(br_ssl_engine_last_error(t->eng)));
 	return 0;
 }
@@ -338,6 +348,9 @@ init_server(struct tls_engine *t, struct err *e)
 	t->policy.vtable = &policy_class;
 	t->policy.engine = t;
 	br_ssl_server_set_policy(cc, &t->policy.vtable);
+	/* Not where clients show certificates: those are looked at each time. */
+	if (t->sessions != NULL && !t->cfg->require_client)
+		br_ssl_server_set_cache(cc, tls_sessions_of_server(t->sessions));
 	if (t->cfg->require_client) {
 		init_checker(&t->checker, t->cfg);
 		br_ssl_engine_set_default_rsavrfy(t->eng);
@@ -351,11 +364,15 @@ init_server(struct tls_engine *t, struct err *e)
 }
 
 struct tls_engine *
-tls_engine_new(struct tls_config *cfg, const char *name, struct err *e)
+tls_engine_new(struct tls_config *cfg, const char *name, const struct tls_resume *resume, struct err *e)
 {
 	struct tls_engine *t = xcalloc(1, sizeof(*t));
 
 	t->cfg = tls_config_latest(cfg);
+	if (resume != NULL && resume->sessions != NULL && (cfg->is_server || resume->key != NULL)) {
+		t->sessions = tls_sessions_ref(resume->sessions);
+		t->session_key = cfg->is_server ? NULL : xstrdup(resume->key);
+	}
 	if ((cfg->is_server ? init_server(t, e) : init_client(t, name, e)) == 0)
 		return t;
 	tls_engine_free(t);
@@ -367,6 +384,11 @@ tls_engine_free(struct tls_engine *t)
 {
 	if (t == NULL)
 		return;
+	/* It may have been the session that the server did not like. */
+	if (t->resumes)
+		tls_sessions_drop(t->sessions, slice_str(t->session_key));
+	tls_sessions_unref(t->sessions);
+	free(t->session_key);
 	buf_free(&t->checker.leaf);
 	tls_identity_unref(t->picked);
 	tls_config_unref(t->cfg);
@@ -450,11 +472,24 @@ tls_engine_close(struct tls_engine *t)
 
 /* ---- state ---- */
 
+static void
+keep_session(struct tls_engine *t)
+{
+	br_ssl_session_parameters session;
+
+	br_ssl_engine_get_session_parameters(t->eng, &session);
+	tls_sessions_put(t->sessions, slice_str(t->session_key), t->cfg, &session);
+	memset(&session, 0, sizeof session);
+	t->resumes = false;
+}
+
 bool
 tls_engine_is_open(struct tls_engine *t)
 {
 	if (!t->opened && (br_ssl_engine_current_state(t->eng) & (BR_SSL_SENDAPP | BR_SSL_RECVAPP)) != 0) {
 		t->opened = true;
+		if (!t->cfg->is_server && t->sessions != NULL)
+			keep_session(t);
 		t->lacks_alpn = t->cfg->require_alpn && tls_engine_alpn(t)[0] == '\0';
 	}
 	return t->opened && !t->lacks_alpn;

@@ -14,10 +14,17 @@
 struct err;
 struct tls_config;
 struct tls_engine;
+struct tls_sessions;
+
+/* Whose sessions may be resumed. */
+struct tls_resume {
+	struct tls_sessions *sessions;  /* NULL: none. Referenced */
+	const char *key;                /* client: names whom it speaks to; copied */
+};
 
 /* By the config's kind: a client that wants the peer to be `name` (a name or IP literal; NULL: nobody in particular), or a
- * server. The config is referenced. */
-struct tls_engine *tls_engine_new(struct tls_config *cfg, const char *name, struct err *e);
+ * server. The config is referenced. resume: NULL, or where sessions are kept; copied. */
+struct tls_engine *tls_engine_new(struct tls_config *cfg, const char *name, const struct tls_resume *resume, struct err *e);
 void tls_engine_free(struct tls_engine *t);
 
 uint8_t *tls_engine_cipher_in(struct tls_engine *t, size_t *n);

@@ -48,6 +48,7 @@ struct tls_file {
 
 struct tls_config {
 	atomic_uint refs;
+	uint64_t serial;                /* no other config of this process has or had it */
 	bool is_server;
 	bool insecure;
 	bool no_name_check;
@@ -78,6 +79,15 @@ struct tls_config {
 	size_t ca_der_count;
 };
 
+struct tls_sessions;
+
+/* For br_ssl_server_set_cache. */
+const br_ssl_session_cache_class **tls_sessions_of_server(struct tls_sessions *s);
+/* The session that was agreed on under this key with this very config: what another one took for good is to be looked at anew. */
+bool tls_sessions_get(struct tls_sessions *s, struct slice key, const struct tls_config *config, br_ssl_session_parameters *out);
+/* Keeps one that the server let us have an id for. */
+void tls_sessions_put(struct tls_sessions *s, struct slice key, const struct tls_config *config, const br_ssl_session_parameters *params);
+void tls_sessions_drop(struct tls_sessions *s, struct slice key);
 /* What a connection that begins now is to use: a reference. */
 struct tls_config *tls_config_latest(struct tls_config *cfg);
 /* Whole file, at most TLS_PEM_MAX bytes, remembered in `file` (path set here). The caller frees out->p. */

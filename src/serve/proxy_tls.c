@@ -9,14 +9,20 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rand.h"
+#include "base/siphash.h"
 #include "config/config.h"
 #include "net/addr.h"
 #include "net/conn.h"
 #include "net/mint.h"
 #include "net/tls.h"
+#include "net/tls_sessions.h"
 #include "serve/proxy_internal.h"
 #include "serve/proxy_rules.h"
 
+/* So many hosts are named in the warning about clients that do not trust us. More slots: a loop that passes the limit beside others finds one. */
+#define WARNED_MAX 1000
+#define WARNED_SLOTS 2048
 /* The first byte of a handshake record (RFC 8446, 5.1). */
 #define TLS_HANDSHAKE 0x16
 
@@ -34,7 +40,10 @@ struct interceptor {
 	const struct config *config;
 	struct mint_ca *ca;
 	char *ca_file;                  /* certificate that clients must trust; for log lines */
-	atomic_bool has_warned;         /* of a client that does not trust it */
+	struct tls_sessions *sessions;  /* of clients, whichever loop they come to */
+	struct siphash_key warned_key;
+	atomic_uint_fast64_t warned[WARNED_SLOTS];      /* hashes of the hosts for which a client did not trust it; 0: free */
+	atomic_uint warned_count;
 	struct slot slots[];
 };
 
@@ -129,6 +138,25 @@ on_data(struct conn *c, void *ctx, const uint8_t *bytes, size_t n)
 	return 0;
 }
 
+/* Once for each host, on whatever loop. */
+static void
+warn_of_distrust(struct interceptor *i, const struct conn *c, const char *host)
+{
+	uint_fast64_t hash = siphash(&i->warned_key, host, strlen(host)) | 1, there;
+	size_t at = (hash >> 1) % WARNED_SLOTS;
+
+	if (atomic_load(&i->warned_count) >= WARNED_MAX)
+		return;
+	/* There are more slots than hosts: a free one is found. */
+	while (there = 0, !atomic_compare_exchange_strong(&i->warned[at], &there, hash)) {
+		if (there == hash)
+			return;
+		at = (at + 1) % WARNED_SLOTS;
+	}
+	log_warn("a client does not trust the proxy's certificates client=%s host=%s: clients must trust the authority file=%s%s", conn_peer_text(c),
+	    host, i->ca_file, atomic_fetch_add(&i->warned_count, 1) + 1 >= WARNED_MAX ? " (further hosts are not named)" : "");
+}
+
 static void
 on_close(struct conn *c, void *ctx, const struct err *e)
 {
@@ -137,9 +165,8 @@ on_close(struct conn *c, void *ctx, const struct err *e)
 
 	log_info("proxy tunnel ended before its first request client=%s host=%s:%u cause=\"%s\"", conn_peer_text(c), p->tunnel->host,
 	    (unsigned)p->tunnel->port, e->text);
-	if (e->code == ERR_UNAUTHENTICATED && !atomic_exchange(&i->has_warned, true))
-		log_warn("a client does not trust the proxy's certificates client=%s host=%s: clients must trust the authority file=%s",
-		    conn_peer_text(c), p->tunnel->host, i->ca_file);
+	if (e->code == ERR_UNAUTHENTICATED)
+		warn_of_distrust(i, c, p->tunnel->host);
 	atomic_fetch_add_explicit(&p->side->proxy->counts.failed, 1, memory_order_relaxed);
 	pending_free(p);
 }
@@ -191,6 +218,7 @@ begin_tunnel(struct proxy_interceptor *funcs, struct proxy_side *side, struct ht
 	s->pending_count++;
 	p->conn = http_exchange_take_conn(x, 200, NULL, 0);
 	conn_set_idle_ms(p->conn, PROXY_TLS_FIRST_MS);
+	conn_set_sessions(p->conn, i->sessions);
 	conn_set_events(p->conn, &pending_events, p);
 	conn_resume_read(p->conn);
 	return;
@@ -227,6 +255,7 @@ on_port(struct proxy_interceptor *funcs, struct proxy_side *side, struct conn *c
 	if (id != NULL)
 		tls = tls_server_new(&(struct tls_server_opts){
 			.identity = id, .alpn = alpn, .refuse_other_alpn = true, .pick = pick, .pick_ctx = s}, &e);
+	conn_set_sessions(c, interceptor_of(funcs)->sessions);
 	if (tls == NULL)
 		log_warn("TLS to the proxy's port cannot be answered client=%s cause=\"%s\"", conn_peer_text(c), e.text);
 	tls_identity_unref(id);
@@ -258,6 +287,7 @@ free_all(struct proxy_interceptor *funcs)
 	struct interceptor *i = interceptor_of(funcs);
 
 	mint_ca_unref(i->ca);
+	tls_sessions_unref(i->sessions);
 	free(i->ca_file);
 	free(i);
 }
@@ -300,7 +330,8 @@ proxy_tls_new(const struct config *c, size_t side_count, struct err *e)
 
 	i->funcs = (struct proxy_interceptor){.takes = takes, .connect = begin_tunnel, .close_side = close_side, .free_all = free_all};
 	i->config = c;
-	atomic_init(&i->has_warned, false);
+	i->sessions = tls_sessions_new(TLS_SESSIONS_MAX);
+	rand_bytes(&i->warned_key, sizeof i->warned_key);
 	for (size_t k = 0; k < side_count; k++)
 		list_init(&i->slots[k].pending);
 	if (get_ca(i, e) == 0)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 
-from cluster import Cluster, Peer, http_get, run_tests, wait_for
+from cluster import Cluster, Peer, free_ports, http_get, run_tests, wait_for
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "vectors", "tls")
 UPSTREAM_CA = os.path.join(VECTORS, "ca.crt")
@@ -318,14 +318,65 @@ def test_names_without_certificate_are_refused(build):
 
 
 def test_untrusting_client_is_told_of(build):
+    def distrust(host):
+        s, _ = tunnel(host, world.tls.port)
+        try:
+            ssl.create_default_context(cafile=UPSTREAM_CA).wrap_socket(s, server_hostname=host)
+            raise AssertionError("trusted by everybody")
+        except ssl.SSLCertVerificationError:
+            pass
+        s.close()
+
+    def told(host):
+        return sum("does not trust the proxy's certificates" in line and f"host={host}:" in line for line in world.peer.log().splitlines())
+
+    for _ in range(4):          # on each data loop twice
+        for host in ("localhost", "other.localhost"):
+            distrust(host)
+    for host in ("localhost", "other.localhost"):
+        wait_for(lambda: sum("ended before its first request" in line and f"host={host}:" in line and "unknown_ca" in line
+                             for line in world.peer.log().splitlines()) >= 4, 10, "the ends of the tunnels are in the log")
+        equal(told(host), 1, f"a line for {host}")
+
+
+def test_sessions_of_clients_are_resumed(build):
+    """By Python's ssl, connection after connection (on whichever loop), and by openssl s_client; each carries a request."""
+    context = client_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    session, reused = None, []
+    for _ in range(4):
+        s, _ = tunnel("localhost", world.tls.port)
+        with context.wrap_socket(s, server_hostname="localhost", session=session) as t:
+            contains(ask(t), b"hello")
+            session = t.session
+            reused.append(t.session_reused)
+    equal(reused, [False, True, True, True], "resumed")
+    # What was agreed on for one host is of no use to who was not there.
     s, _ = tunnel("localhost", world.tls.port)
-    try:
-        ssl.create_default_context(cafile=UPSTREAM_CA).wrap_socket(s, server_hostname="localhost")
-        raise AssertionError("trusted by everybody")
-    except ssl.SSLCertVerificationError:
-        pass
-    s.close()
-    wait_for(lambda: "does not trust the proxy's certificates" in world.peer.log(), 5, "a line in the log")
+    with client_context().wrap_socket(s, server_hostname="localhost") as t:
+        equal(t.session_reused, False, "a stranger")
+    p = subprocess.run(["openssl", "s_client", "-proxy", f"127.0.0.1:{world.peer.proxy_port}", "-connect", f"localhost:{world.tls.port}", "-tls1_2",
+                        "-reconnect", "-CAfile", world.ca], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, text=True)
+    equal((p.stdout.count("\nNew, TLSv1.2"), p.stdout.count("\nReused, TLSv1.2")), (1, 5), p.stdout[-2000:] + p.stderr[-2000:])
+
+
+def test_sessions_with_upstreams_are_resumed(build):
+    """openssl s_server says of each connection whether it is a new session, and ends it: each data loop agrees on one and comes back to it."""
+    port = free_ports(1)[0]
+    key = f"{world.dir}/upstream"
+    with subprocess.Popen(["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", f"{key}.crt", "-key", f"{key}.key", "-www", "-quiet"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            wait_port(port)
+            new = reused = 0
+            while reused < 5 and new < 100:
+                code, _, body = curl(f"https://localhost:{port}/")
+                equal(code, 0, "curl")
+                new += body.count(b"\nNew, TLSv1.2,")
+                reused += body.count(b"\nReused, TLSv1.2,")
+            equal(reused, 5, f"resumed, beside {new} new ones")
+        finally:
+            server.kill()
 
 
 def test_upstream_is_verified(build):

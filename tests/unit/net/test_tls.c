@@ -20,6 +20,7 @@
 #include "net/loop.h"
 #include "net/tls.h"
 #include "net/tls_internal.h"
+#include "net/tls_sessions.h"
 #include "net/x509.h"
 
 #define LIMIT_MS 20000
@@ -139,12 +140,13 @@ server_config(const struct tls_server_opts *o)
 	return c;
 }
 
-/* Takes over the configs. */
+/* Takes over the configs. kept: sessions of the client and of the server, or NULL. */
 static struct world *
-shake(struct tls_config *client, const char *name, struct tls_config *server)
+shake_with(struct tls_config *client, const char *name, struct tls_config *server, struct tls_sessions *const kept[2], const char *key)
 {
 	struct world *w = xcalloc(1, sizeof(*w));
-	struct conn_opts co = {.tls = client, .tls_name = name}, so = {.tls = server};
+	struct conn_opts co = {.tls = client, .tls_name = name, .sessions = kept[0], .session_key = key};
+	struct conn_opts so = {.tls = server, .sessions = kept[1]};
 	int fd[2];
 
 	w->loop = loop_new("tls", NULL);
@@ -155,6 +157,12 @@ shake(struct tls_config *client, const char *name, struct tls_config *server)
 	tls_config_unref(server);
 	RUN_UNTIL(w, (w->client.open || w->client.closed) && (w->server.open || w->server.closed));
 	return w;
+}
+
+static struct world *
+shake(struct tls_config *client, const char *name, struct tls_config *server)
+{
+	return shake_with(client, name, server, (struct tls_sessions *const[2]){NULL, NULL}, NULL);
 }
 
 static void
@@ -391,6 +399,97 @@ a_server_picks_its_certificate_by_name(void **state)
 	assert_non_null(strstr(w->server.why.text, "no certificate for the name"));
 	free_world(w);
 	tls_identity_unref(id);
+}
+
+struct picker {
+	struct tls_identity *id;
+	int count;                      /* handshakes in which a certificate was shown */
+};
+
+static struct tls_identity *
+pick_counted(void *ctx, const char *sni)
+{
+	struct picker *p = ctx;
+
+	(void)sni;
+	p->count++;
+	return tls_identity_ref(p->id);
+}
+
+/* Whether a handshake, then bytes both ways, went well. */
+static bool
+talk(struct tls_config *client, const char *name, struct tls_config *server, struct tls_sessions *const kept[2], const char *key)
+{
+	struct world *w = shake_with(tls_config_ref(client), name, tls_config_ref(server), kept, key);
+	bool is_open = w->client.open && w->server.open;
+
+	if (is_open) {
+		assert_string_equal(w->client.alpn, "http/1.1");
+		conn_write(w->client.conn, "question", 8, NULL);
+		conn_write(w->server.conn, "answer", 6, NULL);
+		RUN_UNTIL(w, w->client.in.len == 6 && w->server.in.len == 8);
+	}
+	free_world(w);
+	return is_open;
+}
+
+static void
+sessions_are_resumed_by_those_who_agreed_on_them(void **state)
+{
+	struct picker p = {.id = tls_identity_load(DIR "server.crt", DIR "server.key", NULL)};
+	struct tls_client_opts co = {.ca_file = DIR "ca.crt", .alpn = http1};
+	struct tls_server_opts so = {.pick = pick_counted, .pick_ctx = &p, .alpn = http1};
+	struct tls_config *client = client_config(&co), *other = client_config(&co), *server = server_config(&so);
+	struct tls_sessions *kept[2] = {tls_sessions_new(2), tls_sessions_new(2)};
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		assert_true(talk(client, "localhost", server, kept, "a"));
+	assert_int_equal(p.count, 1);
+	assert_int_equal(tls_sessions_count(kept[0]), 1);
+	/* Not for another server, nor for a config that may trust others, nor without memory on one side. */
+	assert_true(talk(client, "localhost", server, kept, "b"));
+	assert_int_equal(p.count, 2);
+	assert_true(talk(other, "localhost", server, kept, "a"));
+	assert_int_equal(p.count, 3);
+	assert_true(talk(other, "localhost", server, (struct tls_sessions *const[2]){kept[0], NULL}, "a"));
+	assert_int_equal(p.count, 4);
+	assert_true(talk(other, "localhost", server, (struct tls_sessions *const[2]){NULL, kept[1]}, "a"));
+	assert_int_equal(p.count, 5);
+	/* Two are kept on each side, the last used ones. */
+	for (const char *k = "xyz"; *k != '\0'; k++)
+		assert_true(talk(client, "localhost", server, kept, k));
+	assert_int_equal(p.count, 8);
+	assert_int_equal(tls_sessions_count(kept[0]), 2);
+	assert_int_equal(tls_sessions_count(kept[1]), 2);
+	assert_true(talk(client, "localhost", server, kept, "z"));
+	assert_int_equal(p.count, 8);
+	assert_true(talk(client, "localhost", server, kept, "xyz"));
+	assert_int_equal(p.count, 9);
+	for (int i = 0; i < 2; i++)
+		tls_sessions_unref(kept[i]);
+	tls_config_unref(client);
+	tls_config_unref(other);
+	tls_config_unref(server);
+	tls_identity_unref(p.id);
+}
+
+static void
+a_session_never_stands_for_a_certificate_that_is_required(void **state)
+{
+	struct tls_client_opts known = {.ca_file = DIR "ca.crt", .cert_file = DIR "client.crt", .key_file = DIR "client.key", .alpn = http1};
+	struct tls_server_opts so = {.cert_file = DIR "server.crt", .key_file = DIR "server.key", .client_ca_file = DIR "ca.crt", .alpn = http1};
+	struct tls_config *client = client_config(&known), *server = server_config(&so);
+	struct tls_sessions *kept[2] = {tls_sessions_new(2), tls_sessions_new(2)};
+
+	(void)state;
+	assert_true(talk(client, "localhost", server, kept, "a"));
+	assert_true(talk(client, "localhost", server, kept, "a"));
+	assert_int_equal(tls_sessions_count(kept[1]), 0);
+	for (int i = 0; i < 2; i++)
+		tls_sessions_unref(kept[i]);
+	tls_config_unref(client);
+	tls_config_unref(server);
 }
 
 static void
@@ -728,6 +827,8 @@ main(void)
 		cmocka_unit_test(no_name_check_still_wants_a_trusted_chain),
 		cmocka_unit_test(a_missing_protocol_is_refused),
 		cmocka_unit_test(a_server_picks_its_certificate_by_name),
+		cmocka_unit_test(sessions_are_resumed_by_those_who_agreed_on_them),
+		cmocka_unit_test(a_session_never_stands_for_a_certificate_that_is_required),
 		cmocka_unit_test(plaintext_peers_are_told_apart),
 		cmocka_unit_test(a_cut_in_the_handshake_and_later_is_reported),
 		cmocka_unit_test(a_plain_connection_turns_to_tls),
