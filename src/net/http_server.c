@@ -174,6 +174,8 @@ broken_request(struct served *v)
 		refuse(v, status, v->h1.error);
 		return;
 	}
+	/* An answer cannot be understood (HTTP/2), or one is under way. */
+	log_info("bad request client=%s cause=\"%s\", closed", conn_peer_text(c), v->h1.error);
 	gone(v);
 	conn_abort(c);
 }

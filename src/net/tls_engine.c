@@ -547,6 +547,24 @@ fail_alert(struct tls_engine *t, int alert, struct err *e)
 	return err_set(e, ERR_UNAVAILABLE, "the peer ended it with alert %s", name);
 }
 
+/* BearSSL has refused the peer's hello. */
+static int
+fail_our_alert(const struct tls_engine *t, int alert, struct err *e)
+{
+	const char *name = tls_alert_name(alert), *why = "ended from our side";
+
+	if (alert == 120)
+		return err_set(e, ERR_UNAVAILABLE, "the peer offers no protocol of ours, such as %s (alert no_application_protocol)",
+		    t->cfg->alpn_count > 0 ? t->cfg->alpn[0] : "none");
+	if (alert == 70)
+		why = "the peer does not speak TLS 1.2";
+	else if (alert == 40)
+		why = "no cipher suite or curve in common";
+	if (name == NULL)
+		return err_set(e, ERR_UNAVAILABLE, "%s (alert %d)", why, alert);
+	return err_set(e, ERR_UNAVAILABLE, "%s (alert %s)", why, name);
+}
+
 int
 tls_engine_state(struct tls_engine *t, struct err *e)
 {
@@ -559,9 +577,9 @@ tls_engine_state(struct tls_engine *t, struct err *e)
 	code = br_ssl_engine_last_error(t->eng);
 	if (code == BR_ERR_OK)
 		return 0;
-	if (code >= BR_ERR_SEND_FATAL_ALERT)
-		code -= BR_ERR_SEND_FATAL_ALERT;
-	if (code >= BR_ERR_RECV_FATAL_ALERT)
+	if (code >= BR_ERR_SEND_FATAL_ALERT && !t->refused_name)
+		return fail_our_alert(t, code - BR_ERR_SEND_FATAL_ALERT, e);
+	if (code >= BR_ERR_RECV_FATAL_ALERT && code < BR_ERR_SEND_FATAL_ALERT)
 		return fail_alert(t, code - BR_ERR_RECV_FATAL_ALERT, e);
 	if (t->not_tls)
 		return err_set(e, ERR_UNAVAILABLE, "the peer does not speak TLS");

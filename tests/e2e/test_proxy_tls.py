@@ -288,8 +288,22 @@ def test_protocols_are_agreed_on(build):
         client_context(alpn=["h2"]).wrap_socket(s, server_hostname="localhost")
         raise AssertionError("h2 alone was accepted")
     except ssl.SSLError as e:
-        contains(str(e).upper(), "ALERT", "refused by an alert")
+        contains(str(e).lower(), "alert no application protocol", "refused by an alert")
     s.close()
+    wait_for(lambda: "offers no protocol of ours, such as http/1.1 (alert no_application_protocol)" in world.peer.log(), 10, "a line in the log")
+    equal("does not trust" in world.peer.log(), False, "it has nothing to do with certificates")
+
+
+def test_curl_with_http2_in_mind(build):
+    """It takes HTTP/1.1 where that is agreed on; where it insists, it ends at once, and the log says why."""
+    for flag in ("--http2", "--http2-prior-knowledge"):
+        code, head, body = curl(world.url("/direct/x"), flag)
+        equal((code, head[:12], body), (0, "HTTP/1.1 200", b"hello"), flag)
+    plain = f"http://localhost:{world.plain.port}/direct/x"
+    refused = world.peer.log().count("HTTP/2 preface on an HTTP/1 port")
+    equal(curl(plain, "-p", "--http2-prior-knowledge")[::2] != (0, b"hello"), True, "in a tunnel without TLS")
+    equal(curl(plain, "--http2-prior-knowledge", proxy=world.proxy)[2], b"hello", "a request to the proxy itself is HTTP/1.1 for curl")
+    wait_for(lambda: world.peer.log().count("HTTP/2 preface on an HTTP/1 port") == refused + 1, 10, "a line in the log")
 
 
 def test_requests_inside_keep_the_connection(build):

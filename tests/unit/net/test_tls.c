@@ -623,6 +623,10 @@ client_of_other_protocols_is_refused_only_when_it_names_some(void **state)
 	free_world(w);
 	w = shake(client_config(&other), "localhost", server_config(&strict));
 	assert_true(w->client.closed && w->server.closed);
+	/* Each side says whose doing it was; nothing is said about certificates. */
+	assert_non_null(strstr(w->server.why.text, "offers no protocol of ours, such as http/1.1 (alert no_application_protocol)"));
+	assert_int_equal(w->server.why.code, ERR_UNAVAILABLE);
+	assert_non_null(strstr(w->client.why.text, "the peer ended it with alert no_application_protocol"));
 	free_world(w);
 }
 
