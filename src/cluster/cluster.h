@@ -13,6 +13,7 @@
 
 #include "base/slice.h"
 
+struct addr;
 struct cluster;
 struct common_download;
 struct config;
@@ -58,6 +59,8 @@ const struct cluster_host *cluster_host(const struct cluster *c);
 struct rpc_channel *cluster_scheduler(struct cluster *c, struct slice task_id, bool other, struct err *e);
 /* All available ones, in turn: start with *at == 0; NULL at the end. */
 struct rpc_channel *cluster_scheduler_next(struct cluster *c, size_t *at);
+/* Whether one of the listed schedulers is at this IP, available now or not. */
+bool cluster_has_scheduler_at(const struct cluster *c, const struct addr *a);
 /* A scheduler did not know our host, or a connection to it broke: announce to it again at once. */
 void cluster_announce_soon(struct cluster *c);
 

@@ -55,6 +55,15 @@ add_peer(struct cluster *c, const struct addr *a, const struct scheduler_entry *
 	c->peer_count++;
 }
 
+bool
+cluster_has_scheduler_at(const struct cluster *c, const struct addr *a)
+{
+	LIST_EACH(it, next, &c->peers)
+		if (addr_ip_eq(&CONTAINER_OF(it, struct scheduler_peer, link)->addr, a))
+			return true;
+	return false;
+}
+
 /* The new list is complete: those that are not in it go. */
 static void
 list_complete(struct cluster *c)

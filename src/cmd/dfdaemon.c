@@ -17,6 +17,7 @@
 #include "config/config.h"
 #include "config/paths.h"
 #include "serve/daemon.h"
+#include "serve/privileges.h"
 
 struct dfdaemon_options {
 	const char *config, *dynconfig, *log_dir;
@@ -201,22 +202,60 @@ set_signals(void (*handler)(int))
 		sigaction(signals[i], &sa, NULL);
 }
 
+/* The log goes on being written and renamed as the user that the daemon becomes; a directory somebody named is theirs to prepare. */
 static int
-run(struct config *c, const char *dynconfig)
+give_log(const struct privileges *p, const struct dfdaemon_options *o, struct err *e)
+{
+	char *usual;
+	int rc;
+
+	if (!p->is_change || o->console)
+		return 0;
+	if (o->log_dir != NULL) {
+		char *file = xasprintf("%s/dfdaemon.log", o->log_dir);
+
+		rc = privileges_give(p, file, e);
+		free(file);
+		return rc;
+	}
+	usual = paths_log_dir("dfdaemon");
+	/* Minimal images have none. */
+	rc = access(usual, F_OK) == 0 ? privileges_give(p, usual, e) : 0;
+	free(usual);
+	return rc;
+}
+
+static int
+fail_start(const struct err *e)
+{
+	log_error("cannot start: %s", e->text);
+	fprintf(stderr, "Error: %s\n", e->text);
+	return 1;
+}
+
+static int
+run(struct config *c, const struct dfdaemon_options *o, const char *dynconfig)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	struct privileges privileges;
+	mode_t output_mode;
 	struct daemon *d;
 	struct err e = {0};
 
 	sigaction(SIGPIPE, &ignore, NULL);
+	privileges_begin(&output_mode);
+	if (privileges_find(&privileges, c, &e) < 0 || give_log(&privileges, o, &e) < 0) {
+		privileges_free(&privileges);
+		return fail_start(&e);
+	}
 	/* The socket answers before daemon_start returns, so who waits for it may signal at once. */
 	set_signals(on_signal);
-	d = daemon_start(&(struct daemon_options){.config = c, .dynconfig_path = dynconfig}, &e);
-	if (d == NULL) {
-		log_error("cannot start: %s", e.text);
-		fprintf(stderr, "Error: %s\n", e.text);
-		return 1;
-	}
+	d = daemon_start(&(struct daemon_options){.config = c, .dynconfig_path = dynconfig, .output_mode = output_mode,
+		.privileges = &privileges}, &e);
+	privileges_free(&privileges);
+	if (d == NULL)
+		return fail_start(&e);
+	privileges_guard_memory(c);
 	running = d;
 	if (stop_early)
 		daemon_stop(d);
@@ -256,13 +295,11 @@ dfdaemon_main(int argc, char **argv)
 		goto out;
 	warn_of_config(&notes, missing);
 	if (config_derive_host(&c, &e) < 0) {
-		log_error("cannot start: %s", e.text);
-		fprintf(stderr, "Error: %s\n", e.text);
-		code = 1;
+		code = fail_start(&e);
 		goto out;
 	}
 	dynconfig = o.dynconfig != NULL ? xstrdup(o.dynconfig) : paths_default(PATHS_DYNCONFIG);
-	code = run(&c, dynconfig);
+	code = run(&c, &o, dynconfig);
 	log_close();
 out:
 	free(dynconfig);

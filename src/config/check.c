@@ -199,6 +199,8 @@ check_config(struct schema_walk *w, const struct yaml_node *tree, const struct c
 		bad(&k, "gc.policy.diskLowThresholdPercent", "must be below diskHighThresholdPercent");
 	if (c->download.piece_timeout_ms < PIECE_TIMEOUT_USUAL_MS)
 		odd(&k, "download.pieceTimeout", "below 1s: pieces over slow links will fail");
+	if (c->x.group != NULL && c->x.user == NULL)
+		bad(&k, "x.group", "x.user must be given with it");
 	if (c->tracing.protocol && c->tracing.endpoint)
 		odd(&k, "tracing", "traces are not exported; metrics and logs are");
 }

@@ -24,6 +24,9 @@ struct regex;
 /* The reference's own limit; nobody writes a larger one by hand. */
 #define CONFIG_FILE_MAX (1024 * 1024)
 
+/* Ranges in one list of addresses. */
+#define CONFIG_RANGES_MAX 1024
+
 struct config_strings {
 	const char *const *items;
 	size_t count;
@@ -51,6 +54,8 @@ enum config_seed_type { CONFIG_SEED_NORMAL, CONFIG_SEED_SUPER };        /* numbe
 enum config_writeback { CONFIG_WRITEBACK_SYNC, CONFIG_WRITEBACK_ASYNC, CONFIG_WRITEBACK_OFF };
 enum config_scheduling { CONFIG_SCHEDULING_AUTO, CONFIG_SCHEDULING_ALWAYS };
 enum config_ring { CONFIG_RING_HOSTNAME, CONFIG_RING_ADDRESS };
+/* Who may give orders over the upload port: anybody, schedulers, nobody. */
+enum config_control { CONFIG_CONTROL_ANY, CONFIG_CONTROL_SCHEDULERS, CONFIG_CONTROL_NONE };
 enum config_piece_tls { CONFIG_PIECE_TLS_PREFER, CONFIG_PIECE_TLS_REQUIRE };
 enum config_storage_sync { CONFIG_SYNC_NONE, CONFIG_SYNC_COMPLETE, CONFIG_SYNC_PIECE };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
@@ -229,12 +234,15 @@ struct config_tracing {
 
 /* Keys of our own, under the top-level map "x" that other implementations ignore. */
 struct config_x {
+	const char *user;               /* name or number the daemon runs as once its ports are open, or NULL */
+	const char *group;              /* or NULL: the user's */
 	struct {
 		bool enable;
 		uint16_t port;
 		struct config_strings peers;            /* "host:port" of other embedded schedulers */
 		enum config_ring ring;
 		bool mesh;                              /* two peers may be each other's parents */
+		bool host_owners;                       /* a living host is announced again and deleted from its own address alone */
 		struct {
 			bool allow_loopback;            /* registries on this host */
 			bool blob_digest_task_id;       /* layers have their digest as task id */
@@ -255,9 +263,16 @@ struct config_x {
 	} piece;
 	struct {
 		uint32_t max_concurrent_tasks;
+		uint32_t socket_mode;                   /* of the unix socket: permission bits */
 	} download;
 	struct {
 		bool enforce_block_list;                /* also for downloads that schedulers and peers ask for */
+		enum config_control control;
+		struct config_strings controllers;      /* names of client certificates that count as schedulers */
+		struct config_strings output_dirs;      /* absolute paths: files may be placed below them for callers over TCP */
+		struct {
+			struct config_strings allow, deny;      /* "address/bits", see net/cidr.h */
+		} origins;                              /* that callers over TCP may name */
 	} upload;
 	struct {
 		uint64_t capacity_bytes;                /* hard budget of content; 0: the file system is the limit */

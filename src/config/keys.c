@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/slice.h"
 #include "config/config.h"
+#include "net/cidr.h"
 #include "text/regex.h"
 #include "text/yaml.h"
 
@@ -523,6 +524,7 @@ static const struct schema_key x_scheduler_keys[] = {
 	KEY("peers", CUSTOM, x.scheduler.peers, NULL, .apply = apply_peers, .stored = SCHEMA_TEXTS),
 	KEY("ring", WORD, x.scheduler.ring, "hostname", .words = rings),
 	KEY("mesh", BOOL, x.scheduler.mesh, "true"),
+	KEY("hostOwners", BOOL, x.scheduler.host_owners, "true"),
 	SECTION("preheat", x_preheat),
 };
 static const struct schema x_scheduler = SCHEMA(x_scheduler_keys);
@@ -570,13 +572,82 @@ static const struct schema_word piece_tls[] = {
 static const struct schema_key x_piece_keys[] = {KEY("tls", WORD, x.piece.tls, "prefer", .words = piece_tls)};
 static const struct schema x_piece = SCHEMA(x_piece_keys);
 
+/* Permission bits as people write them: octal. */
+static int
+apply_mode(struct schema_walk *w, const struct schema_key *key, const struct yaml_node *node, void *at)
+{
+	const char *text = schema_text(w, key, node);
+	const char *s = text;
+	uint32_t mode = 0;
+
+	if (text == NULL)
+		return -1;
+	s += strncmp(s, "0o", 2) == 0 ? 2 : 0;
+	for (; *s >= '0' && *s <= '7' && mode <= 0777; s++)
+		mode = mode * 8 + (uint32_t)(*s - '0');
+	if (*s != '\0' || mode > 0777 || (mode & 0600) != 0600)
+		return schema_error(w, node, "bad value \"%.60s\": use an octal mode from 0600 to 0777", text);
+	*(uint32_t *)at = mode;
+	return 0;
+}
+
 static const struct schema_key x_download_keys[] = {
 	KEY("maxConcurrentTasks", U32, x.download.max_concurrent_tasks, "1024", .min = 1, .max = 1000000),
+	KEY("socketMode", CUSTOM, x.download.socket_mode, "0777", .apply = apply_mode, .stored = SCHEMA_OCTAL),
 };
 static const struct schema x_download = SCHEMA(x_download_keys);
 
+static const struct schema_word controls[] = {
+	{"any", CONFIG_CONTROL_ANY, NULL},
+	{"schedulers", CONFIG_CONTROL_SCHEDULERS, NULL},
+	{"none", CONFIG_CONTROL_NONE, NULL},
+	{NULL, 0, NULL},
+};
+
+static int
+apply_ranges(struct schema_walk *w, const struct schema_key *key, const struct yaml_node *node, void *at)
+{
+	struct config_strings *list = at;
+	struct cidr range;
+	struct err e;
+	size_t i = 0;
+
+	if (schema_apply_texts(w, key, node, at) < 0)
+		return -1;
+	if (list->count > CONFIG_RANGES_MAX)
+		return schema_error(w, node, "more than %d ranges", CONFIG_RANGES_MAX);
+	for (const struct yaml_node *it = node->first; it; it = it->next, i++)
+		if (cidr_parse(&range, slice_str(list->items[i]), &e) < 0)
+			return schema_error(w, it, "%s", e.text);
+	return 0;
+}
+
+static int
+apply_output_dirs(struct schema_walk *w, const struct schema_key *key, const struct yaml_node *node, void *at)
+{
+	struct config_strings *list = at;
+	size_t i = 0;
+
+	if (schema_apply_texts(w, key, node, at) < 0)
+		return -1;
+	for (const struct yaml_node *it = node->first; it; it = it->next, i++)
+		if (list->items[i][0] != '/' || strstr(list->items[i], "/../") != NULL)
+			return schema_error(w, it, "expected the absolute path of a directory, found \"%.60s\"", list->items[i]);
+	return 0;
+}
+
+static const struct schema_key x_origins_keys[] = {
+	KEY("allow", CUSTOM, x.upload.origins.allow, NULL, .apply = apply_ranges, .stored = SCHEMA_TEXTS),
+	KEY("deny", CUSTOM, x.upload.origins.deny, NULL, .apply = apply_ranges, .stored = SCHEMA_TEXTS),
+};
+static const struct schema x_origins = SCHEMA(x_origins_keys);
+
 static const struct schema_key x_upload_keys[] = {
 	KEY("enforceBlockList", BOOL, x.upload.enforce_block_list, NULL),
+	KEY("control", WORD, x.upload.control, "any", .words = controls),
+	KEY("controllers", TEXTS, x.upload.controllers, NULL),
+	KEY("outputDirs", CUSTOM, x.upload.output_dirs, NULL, .apply = apply_output_dirs, .stored = SCHEMA_TEXTS),
+	SECTION("origins", x_origins),
 };
 static const struct schema x_upload = SCHEMA(x_upload_keys);
 
@@ -624,6 +695,8 @@ static const struct schema_key x_log_keys[] = {
 static const struct schema x_log = SCHEMA(x_log_keys);
 
 static const struct schema_key x_keys[] = {
+	KEY("user", TEXT, x.user, NULL, .flags = SCHEMA_EMPTY_UNSETS),
+	KEY("group", TEXT, x.group, NULL, .flags = SCHEMA_EMPTY_UNSETS),
 	SECTION("scheduler", x_scheduler),
 	SECTION("manager", x_manager),
 	SECTION("seedPeer", x_seed_peer),

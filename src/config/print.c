@@ -105,6 +105,9 @@ print_value(const struct schema_key *key, const void *at, struct buf *out)
 	case SCHEMA_U32:
 		buf_printf(out, "%" PRIu32, *(const uint32_t *)at);
 		break;
+	case SCHEMA_OCTAL:
+		buf_printf(out, "'%04" PRIo32 "'", *(const uint32_t *)at);
+		break;
 	case SCHEMA_U64:
 	case SCHEMA_BYTES:
 		buf_printf(out, "%" PRIu64, *(const uint64_t *)at);

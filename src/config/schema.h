@@ -31,6 +31,7 @@ enum schema_type {
 	SCHEMA_WORD,            /* an enum (of the size of int): one of the words */
 	SCHEMA_TEXTS,           /* struct config_strings: a sequence of scalars */
 	SCHEMA_HEADERS,         /* struct config_headers: a mapping of scalars; a sequence of scalars gives several of one name */
+	SCHEMA_OCTAL,           /* uint32_t; of custom keys alone, to be printed */
 	SCHEMA_CUSTOM,          /* apply does it */
 };
 

@@ -377,3 +377,9 @@ conn_bytes_out(const struct conn *c)
 {
 	return c->bytes_out;
 }
+
+struct slice
+conn_tls_peer_cert(const struct conn *c)
+{
+	return c->tls != NULL ? tls_engine_peer_cert(c->tls) : (struct slice){0};
+}

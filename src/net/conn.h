@@ -17,6 +17,7 @@
 #include "base/slice.h"
 #include "net/addr.h"
 
+struct addr_rules;
 struct buf;
 struct conn;
 struct dns;
@@ -65,6 +66,8 @@ struct conn_opts {
 	uint16_t port;
 	struct dns *dns;                /* needed when host is a name */
 	struct addr bind;               /* local address to use; optional */
+	const struct addr_rules *rules; /* addresses that are not admitted are passed over (PERMISSION_DENIED when none is left); NULL: all are.
+	                                 * Must outlive the connecting */
 	int connect_ms;                 /* per address; 0: CONN_CONNECT_MS */
 	int total_ms;                   /* names, all addresses and handshake together; 0: no further limit */
 	int handshake_ms;               /* 0: CONN_HANDSHAKE_MS */
@@ -150,6 +153,8 @@ bool conn_is_tls(const struct conn *c);
 /* Agreed ALPN protocol, "" when none; SNI that the client sent (server side), "" when none. */
 const char *conn_tls_alpn(const struct conn *c);
 const char *conn_tls_sni(const struct conn *c);
+/* The certificate of the peer (DER), checked as the config asks; absent without TLS or when it showed none. Lives as long as the connection. */
+struct slice conn_tls_peer_cert(const struct conn *c);
 int conn_fd(const struct conn *c);
 /* Asks the kernel: open, and nothing has come (no byte, no end, no error) that was not looked at yet. */
 bool conn_is_quiet(const struct conn *c);

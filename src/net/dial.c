@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "net/addr.h"
+#include "net/cidr.h"
 #include "net/conn.h"
 #include "net/dns.h"
 #include "net/loop.h"
@@ -31,6 +32,7 @@ struct dial {
 	char *host;                     /* NULL for a fixed address */
 	uint16_t port;
 	struct addr bind;
+	const struct addr_rules *rules;
 	int connect_ms;
 	int keepalive[3];
 	int user_timeout_ms;
@@ -229,6 +231,24 @@ try_next(struct dial *d)
 	attempt_start(a, &d->addrs[d->next++]);
 }
 
+/* Leaves the addresses that may be connected to; what a name leads to counts, whoever answers for it. */
+static void
+apply_rules(struct dial *d)
+{
+	char text[ADDR_TEXT_MAX];
+	size_t n = 0;
+
+	if (d->rules == NULL)
+		return;
+	for (size_t i = 0; i < d->count; i++) {
+		if (addr_rules_admit(d->rules, &d->addrs[i]))
+			d->addrs[n++] = d->addrs[i];
+		else
+			err_set(&d->last, ERR_PERMISSION_DENIED, "connect to %s: the address is not allowed", addr_format(&d->addrs[i], text));
+	}
+	d->count = n;
+}
+
 static void
 on_names(void *ctx, const struct addr *addrs, size_t n, const struct err *e)
 {
@@ -247,6 +267,7 @@ on_names(void *ctx, const struct addr *addrs, size_t n, const struct err *e)
 		addr_set_port(&d->addrs[i], d->port);
 	}
 	d->count = n;
+	apply_rules(d);
 	try_next(d);
 }
 
@@ -255,10 +276,12 @@ begin(struct loop_later *later)
 {
 	struct dial *d = CONTAINER_OF(later, struct dial, start);
 
-	if (d->last.code != ERR_OK)
+	if (d->last.code != ERR_OK) {
 		fail(d);
-	else
-		try_next(d);
+		return;
+	}
+	apply_rules(d);
+	try_next(d);
 }
 
 struct dial *
@@ -271,6 +294,7 @@ dial_start(struct loop *loop, const struct conn_opts *o, dial_fn *fn, void *ctx)
 	d->ctx = ctx;
 	d->port = o->port;
 	d->bind = o->bind;
+	d->rules = o->rules;
 	d->connect_ms = o->connect_ms > 0 ? o->connect_ms : CONN_CONNECT_MS;
 	d->keepalive[0] = o->keepalive_idle_s;
 	d->keepalive[1] = o->keepalive_interval_s;

@@ -20,7 +20,7 @@ struct loop;
 /* fd >= 0 (the callee owns it) and the address it is connected to; or -1 and why. The dial is gone when this is called. */
 typedef void dial_fn(void *ctx, int fd, const struct addr *peer, const struct err *e);
 
-/* Never calls fn before it returns. Uses addr or host, port and dns, bind, connect_ms, keepalive and user timeout of opts. */
+/* Never calls fn before it returns. Uses addr or host, port and dns, bind, rules, connect_ms, keepalive and user timeout of opts. */
 struct dial *dial_start(struct loop *loop, const struct conn_opts *opts, dial_fn *fn, void *ctx);
 /* No callback follows. */
 void dial_cancel(struct dial *d);

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/cidr.h"
 #include "net/conn.h"
 #include "net/socket.h"
 #include "net/tls.h"
@@ -183,6 +184,7 @@ open_link(struct http_call *call)
 	o.port = proxy != NULL ? proxy->port : call->port;
 	o.dns = c->opts.dns;
 	o.connect_ms = call->connect_ms;
+	o.rules = proxy == NULL ? call->rules : NULL;
 	o.tls = proxy == NULL ? call->tls : proxy->is_tls ? c->opts.proxy_tls : NULL;
 	o.sessions = c->sessions;
 	o.session_key = call->key;
@@ -280,6 +282,10 @@ http_call_begin(struct loop_later *later)
 	}
 	if (call->proxy != NULL && call->proxy->is_tls && (call->tls != NULL || call->client->opts.proxy_tls == NULL)) {
 		call_fail_text(call, HTTP_NO_PROXY, ERR_FAILED_PRECONDITION, "https is not possible through a proxy that is itself https");
+		return;
+	}
+	if (call->proxy != NULL && call->rules != NULL && !addr_rules_admit_name(call->rules, call->host)) {
+		call_fail_text(call, HTTP_NOT_ALLOWED, ERR_PERMISSION_DENIED, "the address is not allowed");
 		return;
 	}
 	l = call->may_repeat ? http_pool_take(&call->client->pool, call->key) : NULL;
@@ -468,6 +474,8 @@ classify(const struct http_call *call, const struct conn *c, const struct err *e
 		return HTTP_NO_PROXY;
 	if (call->phase != CALL_CONNECT)
 		return HTTP_BROKEN;
+	if (call->rules != NULL && e->code == ERR_PERMISSION_DENIED)
+		return HTTP_NOT_ALLOWED;
 	if (conn_peer(c)->len > 0 && conn_is_tls(c))
 		return HTTP_NO_TLS;
 	return e->code == ERR_NOT_FOUND || e->code == ERR_INVALID_ARGUMENT ? HTTP_NO_NAME : HTTP_NO_CONNECT;

@@ -39,6 +39,7 @@ struct http_call {
 	char *method, *host, *key, *where;
 	uint16_t port;
 	struct tls_config *tls;
+	const struct addr_rules *rules;
 	struct buf head;                /* the request's, as it goes on the wire */
 	int connect_ms, head_ms, idle_ms;
 	int64_t total_ms;

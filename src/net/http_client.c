@@ -115,6 +115,7 @@ http_call_start(struct http_client *c, const struct http_request *r, const struc
 	call->port = r->port;
 	call->where = xasprintf(strchr(r->host, ':') != NULL ? "[%s]:%u" : "%s:%u", r->host, r->port);
 	call->tls = r->tls != NULL ? tls_config_ref(r->tls) : NULL;
+	call->rules = r->rules;
 	call->connect_ms = r->connect_ms;
 	call->head_ms = r->head_ms;
 	call->idle_ms = r->idle_ms;
@@ -127,7 +128,7 @@ http_call_start(struct http_client *c, const struct http_request *r, const struc
 	call->may_repeat = is_idempotent(r->method) && (!r->has_body || (r->has_length && r->length <= HTTP_CALL_KEPT_MAX));
 	call->proxy = c->opts.proxies != NULL ? http_proxies_pick(c->opts.proxies, r->tls != NULL, r->host) : NULL;
 	if (call->proxy == NULL)
-		call->key = xasprintf("%s:%u %p", r->host, r->port, (void *)r->tls);
+		call->key = xasprintf("%s:%u %p %p", r->host, r->port, (void *)r->tls, (const void *)r->rules);
 	else if (r->tls != NULL)
 		call->key = xasprintf("%s:%u %p via %s:%u", r->host, r->port, (void *)r->tls, call->proxy->host, call->proxy->port);
 	else

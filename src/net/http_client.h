@@ -17,6 +17,7 @@
 #include "net/http_proxy.h"
 #include "wire/h1.h"
 
+struct addr_rules;
 struct conn;
 struct dns;
 struct err;
@@ -63,6 +64,8 @@ struct http_request {
 	bool expect_continue;           /* send the body only when the server wants it */
 	bool is_upgrade;                /* fields hold an Upgrade: "Connection: upgrade" goes with it */
 
+	const struct addr_rules *rules; /* which addresses may be connected to; NULL: all. Outlives the client; connections are shared only
+	                                 * between calls with the same one. Of targets that a proxy resolves only literals are looked at */
 	int connect_ms;                 /* per address; 0: the default of conn.h */
 	int head_ms;                    /* from the request's start until the answer's head; 0: no limit of its own */
 	int idle_ms;                    /* no byte while we want some; 0: none */
@@ -78,6 +81,7 @@ enum http_failure {
 	HTTP_TIMED_OUT,
 	HTTP_BROKEN,            /* the connection ended within the exchange */
 	HTTP_PROTOCOL,          /* the answer is not HTTP */
+	HTTP_NOT_ALLOWED,       /* the rules admit none of its addresses */
 };
 
 /*

@@ -146,7 +146,10 @@ make_parents(const char *path, struct err *e)
 
 	for (char *p = copy + 1; rc == 0 && (p = strchr(p, '/')) != NULL; p++) {
 		*p = '\0';
-		if (mkdir(copy, 0755) != 0 && errno != EEXIST)
+		/* Whatever the umask: who may connect is said by the socket's mode. */
+		if (mkdir(copy, 0755) == 0)
+			rc = chmod(copy, 0755) != 0 ? err_sys(e, errno, "set the mode of directory %s", copy) : 0;
+		else if (errno != EEXIST)
 			rc = err_sys(e, errno, "make directory %s", copy);
 		*p = '/';
 	}

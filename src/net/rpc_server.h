@@ -110,6 +110,8 @@ struct arena *rpc_stream_arena(struct rpc_stream *s);
 const struct addr *rpc_stream_peer(const struct rpc_stream *s);
 /* Who is at the other end of the unix socket; false on TCP or when the system cannot tell. */
 bool rpc_stream_peercred(const struct rpc_stream *s, struct peercred *out);
+/* The certificate that the caller showed (DER), checked as the server asks; empty when it showed none. Lives as long as the stream. */
+struct slice rpc_stream_peer_cert(const struct rpc_stream *s);
 const char *rpc_stream_authority(const struct rpc_stream *s);
 /* Request metadata by lower-case name; the absent slice when it is not there. Lives as long as the stream. */
 struct slice rpc_stream_metadata(const struct rpc_stream *s, const char *name);

@@ -647,6 +647,12 @@ rpc_stream_peer(const struct rpc_stream *s)
 	return &s->conn->peer;
 }
 
+struct slice
+rpc_stream_peer_cert(const struct rpc_stream *s)
+{
+	return s->conn->h2->conn != NULL ? conn_tls_peer_cert(s->conn->h2->conn) : (struct slice){0};
+}
+
 bool
 rpc_stream_peercred(const struct rpc_stream *s, struct peercred *out)
 {

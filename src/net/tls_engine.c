@@ -638,3 +638,9 @@ tls_engine_sni(const struct tls_engine *t)
 
 	return s != NULL ? s : "";
 }
+
+struct slice
+tls_engine_peer_cert(const struct tls_engine *t)
+{
+	return buf_slice(&t->checker.leaf);
+}

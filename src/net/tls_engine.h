@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/slice.h"
+
 struct err;
 struct tls_config;
 struct tls_engine;
@@ -50,5 +52,7 @@ int tls_engine_state(struct tls_engine *t, struct err *e);
 size_t tls_engine_last_words(const struct tls_engine *t, uint8_t out[TLS_LAST_WORDS]);
 const char *tls_engine_alpn(const struct tls_engine *t);
 const char *tls_engine_sni(const struct tls_engine *t);
+/* The certificate that the peer showed (DER); empty when it showed none. Lives as long as the engine. */
+struct slice tls_engine_peer_cert(const struct tls_engine *t);
 
 #endif

@@ -129,6 +129,26 @@ x509_has_ip(const struct x509 *c, struct slice ip)
 	return false;
 }
 
+bool
+x509_is_named(const struct x509 *c, const char *name)
+{
+	struct slice rest = c->san, want = slice_str(name), set, pair, oid, value;
+	struct addr a;
+	uint8_t tag;
+
+	if (addr_from_ip(&a, want, 0) == 0)
+		return x509_has_ip(c, addr_ip_bytes(&a));
+	for (int i = 0; i < X509_NAMES_MAX && der_next(&rest, &tag, &value); i++)
+		if (tag == NAME_DNS && slice_ieq_str(value, name))
+			return true;
+	rest = c->subject;
+	while (der_take(&rest, DER_SET, &set))
+		if (der_take(&set, DER_SEQUENCE, &pair) && der_take(&pair, DER_OID, &oid) && der_next(&pair, &tag, &value) &&
+		    IS(oid, oid_common_name) && slice_eq(value, want))
+			return true;
+	return false;
+}
+
 /* False when it did not fit any more. */
 static bool
 append_name(struct buf *out, size_t start, size_t max, struct slice name)

@@ -41,6 +41,8 @@ struct x509 {
 int x509_read(struct x509 *out, struct slice der);
 /* Whether SubjectAltName lists this address (4 or 16 bytes). */
 bool x509_has_ip(const struct x509 *c, struct slice ip);
+/* Whether the certificate is for this name: a DNS name (case does not matter) or IP address of SubjectAltName, or the common name. */
+bool x509_is_named(const struct x509 *c, const char *name);
 /* "a.example, 10.0.0.1"; without SubjectAltName the common name; at most `max` bytes, "..." when cut. Unprintable bytes
  * become '?'. */
 void x509_names(const struct x509 *c, struct buf *out, size_t max);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/list.h"
 #include "base/map.h"
@@ -52,6 +53,7 @@ struct engine_options {
 	struct tls_config *parent_tls;  /* for gRPC to parents; NULL: plaintext */
 	struct tls_config *piece_tls;   /* for pieces of parents that announce it; not NULL exactly where parent_tls is not */
 	bool requires_piece_tls;        /* parents that do not announce it are not asked */
+	mode_t output_mode;             /* of outputs that are copies; 0: 0644 and the umask applies */
 	bool insecure_skip_verify;      /* of sources, for requests of this process */
 };
 

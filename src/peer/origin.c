@@ -17,7 +17,7 @@
 /* ---- targets ---- */
 
 struct origin_target *
-origin_target_new(const struct common_download *d, int64_t timeout_ms, bool insecure)
+origin_target_new(const struct common_download *d, int64_t timeout_ms, bool insecure, bool guarded)
 {
 	struct origin_target *t = xcalloc(1, sizeof *t);
 	struct source_header *headers;
@@ -53,6 +53,7 @@ origin_target_new(const struct common_download *d, int64_t timeout_ms, bool inse
 	t->request.ca_cert_count = d->n_certificate_chain;
 	t->request.timeout_ms = timeout_ms;
 	t->request.insecure_skip_verify = insecure;
+	t->request.is_guarded = guarded;
 	return t;
 fail:
 	origin_target_unref(t);

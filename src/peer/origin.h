@@ -37,8 +37,8 @@ struct origin_target {
 	struct source_request request;  /* without range and validators */
 };
 
-/* From a Download message: its url, headers (Range left out) and certificate chain. timeout_ms: one attempt. */
-struct origin_target *origin_target_new(const struct common_download *d, int64_t timeout_ms, bool insecure);
+/* From a Download message: its url, headers (Range left out) and certificate chain. timeout_ms: one attempt. guarded: see source_request. */
+struct origin_target *origin_target_new(const struct common_download *d, int64_t timeout_ms, bool insecure, bool guarded);
 struct origin_target *origin_target_ref(struct origin_target *t);
 void origin_target_unref(struct origin_target *t);
 

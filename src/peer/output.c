@@ -48,6 +48,8 @@ struct output_job {
 	char want[DIGEST_HEX_MAX];
 	bool digest_differs;
 	char *target;
+	const char *root;
+	mode_t mode;
 	bool syncs, overwrite, force_link, may_link, was_linked;
 	bool has_owner;
 	uid_t uid;
@@ -145,15 +147,15 @@ static struct store_output_options
 options_of(const struct output_job *job)
 {
 	/* Who has every piece synced has outputs synced, too, before they are answered; else that follows (store_output_placed). */
-	return (struct store_output_options){.target = job->target, .overwrite = job->overwrite,
-		.sync = job->syncs};
+	return (struct store_output_options){.target = job->target, .beneath = job->root, .overwrite = job->overwrite,
+		.sync = job->syncs, .mode = job->mode};
 }
 
 int
 output_check(struct task *t, const struct task_caller *c, struct err *e)
 {
 	const struct common_download *d = &c->download;
-	struct store_output_options o = {.overwrite = d->overwrite};
+	struct store_output_options o = {.beneath = c->output_root, .overwrite = d->overwrite};
 	struct store_file *f;
 	char *target;
 	int rc;
@@ -378,13 +380,16 @@ output_start(struct task *t, struct task_caller *c, output_done_fn *done, void *
 	}
 	if (d->output_path.n > 0) {
 		job->target = slice_dup(d->output_path);
+		job->root = c->output_root;
+		job->mode = t->engine->o.output_mode;
 		job->overwrite = d->overwrite;
 		job->syncs = t->engine->o.config->x.storage.sync == CONFIG_SYNC_PIECE;
 		job->force_link = d->force_hard_link;
 		job->has_owner = c->has_owner;
 		job->uid = c->uid;
 		job->gid = c->gid;
-		job->may_link = !c->has_owner || c->uid == geteuid();
+		/* What others may write to is no place for the content's own inode. */
+		job->may_link = c->output_root == NULL && (!c->has_owner || c->uid == geteuid());
 	}
 	job->work.work = output_work;
 	job->work.done = output_done;

@@ -225,7 +225,8 @@ prepare_ask_origin(struct task *t, struct task_caller *c)
 	struct err e;
 
 	origin_target_unref(t->target);
-	t->target = origin_target_new(&c->download, g->o.config->download.piece_timeout_ms, g->o.insecure_skip_verify);
+	t->target = origin_target_new(&c->download, g->o.config->download.piece_timeout_ms, g->o.insecure_skip_verify,
+	    c->is_guarded);
 	t->phase = TASK_PREPARING;
 	if (t->target == NULL) {
 		err_set(&e, ERR_RESOURCE_EXHAUSTED, "request of task %s is too large", t->id);

@@ -95,7 +95,8 @@ find_horizon(const struct session *s)
 bool
 session_covers(const struct session *s, const struct task_caller *c)
 {
-	if (s->phase == SESSION_OVER)
+	/* What is refused to somebody in the network must not fail a user. */
+	if (s->phase == SESSION_OVER || (s->is_guarded && !c->is_guarded))
 		return false;
 	for (uint32_t n = c->span.first; n <= c->span.last; n++)
 		if (!bit_get(s->wanted, n) && !bit_get(c->emitted, n) && !store_piece_is_finished(s->task->store, n))
@@ -593,6 +594,7 @@ session_new(struct task *t, struct task_caller *c)
 	s->task = t;
 	s->phase = SESSION_REGISTERING;
 	s->asker = c->asker;
+	s->is_guarded = c->is_guarded;
 	s->is_persistent = c->is_persistent;
 	memcpy(s->peer_id, c->peer_id, PEER_ID_SIZE);
 	arena_init(&s->arena, DOWNLOAD_BYTES);
@@ -609,7 +611,8 @@ session_new(struct task *t, struct task_caller *c)
 	/* The caller's request was copied within the same bounds before. */
 	if (amend_download(s, c, &s->failure) < 0)
 		log_error("%s", s->failure.text);
-	s->target = origin_target_new(&c->download, t->engine->o.config->download.piece_timeout_ms, t->engine->o.insecure_skip_verify);
+	s->target = origin_target_new(&c->download, t->engine->o.config->download.piece_timeout_ms, t->engine->o.insecure_skip_verify,
+	    c->is_guarded);
 	s->goes_direct = t->engine->o.cluster == NULL || is_small(s, c);
 	m->tasks_total++;
 	m->tasks_small += s->goes_direct && t->engine->o.cluster != NULL;

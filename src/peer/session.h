@@ -60,6 +60,7 @@ struct session {
 	struct task *task;
 	enum session_phase phase;
 	enum task_asker asker;
+	bool is_guarded;                /* its callers are all in the network: not every origin is for them */
 	bool goes_direct, has_begun;
 	bool is_persistent;             /* as its first caller asked */
 	char peer_id[PEER_ID_SIZE];

@@ -463,9 +463,11 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	}
 	c->task = t;
 	c->asker = r->asker;
+	c->is_guarded = r->is_guarded;
 	c->in_order = r->in_order;
 	c->is_persistent = r->is_persistent;
 	set_rules(c, r->kind);
+	c->output_root = r->output_root;
 	c->has_owner = r->has_owner;
 	c->uid = r->uid;
 	c->gid = r->gid;
@@ -627,6 +629,9 @@ task_session_ended(struct task *t, struct session *s, const struct err *err, con
 void
 task_prepared(struct task *t, const struct err *err, const struct origin_error *origin)
 {
+	/* An origin that was refused to somebody in the network is asked again for those it is not refused to. */
+	bool was_guarded = err != NULL && t->target != NULL && t->target->request.is_guarded;
+
 	t->phase = err == NULL ? TASK_READY : TASK_NEW;
 	LIST_EACH(it, next, &t->callers) {
 		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
@@ -635,6 +640,8 @@ task_prepared(struct task *t, const struct err *err, const struct origin_error *
 			continue;
 		if (err == NULL)
 			caller_start(c);
+		else if (was_guarded && !c->is_guarded)
+			loop_defer(t->engine->o.loop, &c->later, caller_start_later);
 		else
 			caller_end(c, err, origin);
 	}

@@ -84,7 +84,9 @@ struct task_request {
 	struct slice task_id;           /* of a persistent cache task */
 	bool is_persistent;             /* a replica is wanted here that only its ttl ends; not for standard tasks */
 	enum task_asker asker;
+	bool is_guarded;                /* on behalf of somebody in the network: origins are bounded (source_request) */
 	bool in_order;                  /* reads along: the first pieces first, and none beyond task_caller_set_horizon */
+	const char *output_root;        /* an output lies below it (store_output_options.beneath); NULL: anywhere. Outlives the request */
 	bool has_owner;                 /* of an output file */
 	uid_t uid;
 	gid_t gid;
@@ -95,12 +97,14 @@ struct task_caller {
 	struct task *task;
 	struct session *session;        /* what brings its missing pieces; NULL while none is needed */
 	enum task_asker asker;
+	bool is_guarded;
 	struct arena arena;
 	struct common_download download;
 	char peer_id[PEER_ID_SIZE];
 	const struct task_caller_events *events;
 	void *ctx;
 	bool is_persistent;
+	const char *output_root;
 	bool has_owner;
 	uid_t uid;
 	gid_t gid;

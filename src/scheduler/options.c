@@ -16,6 +16,7 @@ scheduler_options_default(struct scheduler_options *o)
 	o->candidate_parent_limit = SCHEDULER_PARENTS_MAX;
 	o->sample_limit = 64;
 	o->mesh = true;
+	o->host_owners = true;
 	o->locality = SCHEDULER_LOCALITY_OFF;
 	o->max_wait_ms = 30000;
 	o->slot_wait_ms = 1000;

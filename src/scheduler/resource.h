@@ -80,6 +80,8 @@ struct sched_host {
 	char *hostname;
 	char *ip;
 	char *location;                 /* "" when none */
+	uint8_t owner[16];              /* IP that announced it last; owner_len 0: not known */
+	uint8_t owner_len;
 	int32_t port;
 	int32_t download_port;
 	uint8_t *facts;                 /* the last announcement as an encoded common.v2.Host */
@@ -281,6 +283,8 @@ struct sched_host *sched_host_find(const struct sched_resources *r, struct slice
 struct sched_host *sched_host_announce(struct sched_resources *r, const struct sched_host_info *info);
 /* A host known by its id alone. */
 struct sched_host *sched_host_provisional(struct sched_resources *r, struct slice id);
+/* "10.0.0.1" of "10.0.0.1-name"; empty when the id begins otherwise. */
+struct slice sched_host_ip_of_id(struct slice id);
 /* Removes it and its peers. */
 void sched_host_remove(struct sched_resources *r, struct sched_host *h);
 /* Rule E2 without "disable_shared": announced, and not too long ago. */

@@ -142,8 +142,8 @@ sched_host_announce(struct sched_resources *r, const struct sched_host_info *inf
 }
 
 /* "<ip>-<rest>": the text before the first '-' when it looks like an address; an IPv6 one holds no '-' either. */
-static struct slice
-ip_of_id(struct slice id)
+struct slice
+sched_host_ip_of_id(struct slice id)
 {
 	ptrdiff_t dash = slice_find(id, '-');
 
@@ -159,7 +159,7 @@ struct sched_host *
 sched_host_provisional(struct sched_resources *r, struct slice id)
 {
 	struct sched_host *h;
-	struct slice ip = ip_of_id(id);
+	struct slice ip = sched_host_ip_of_id(id);
 
 	if (r->hosts.count >= SCHED_HOSTS_MAX)
 		return NULL;

@@ -48,6 +48,7 @@ struct scheduler_options {
 	uint32_t candidate_parent_limit;        /* 16; at most SCHEDULER_PARENTS_MAX */
 	uint32_t sample_limit;                  /* 64, four times the list; at most SCHEDULER_SAMPLE_MAX */
 	bool mesh;                              /* true: two peers may be each other's parents */
+	bool host_owners;                       /* true: a host that lives is announced again and deleted from its own address alone */
 	bool strict_hosts;                      /* false: an unknown host may register at once, before its announcement */
 	enum scheduler_locality locality;       /* off */
 	int64_t max_wait_ms;                    /* 30 s: longest wait for parents of one registration or reschedule */

@@ -52,6 +52,7 @@ struct scheduler {
 	struct buf out;
 	struct tls_config *peer_tls;
 	bool is_draining;
+	int64_t refused_ms;             /* an order about another's host was last written of */
 	struct persist *persist;        /* tasks of the persistent kinds */
 	struct preheat *preheat;        /* jobs */
 };

@@ -13,6 +13,7 @@
 #include "proto/google.h"
 #include "proto/health.h"
 #include "proto/scheduler.h"
+#include "scheduler/owner.h"
 #include "scheduler/persist.h"
 #include "scheduler/service.h"
 #include "scheduler/validate.h"
@@ -107,12 +108,16 @@ announce_host(struct rpc_stream *rpc, void *ctx, const void *request)
 		if (interval_ms < 0)
 			interval_ms = 0;
 	}
-	if (validate_announce_host(m, &e) < 0 || service_host_announce(s, m->host, interval_ms, &e) < 0) {
+	if (validate_announce_host(m, &e) < 0 || owner_check(s, rpc, sched_host_find(&s->core.res, m->host->id), &e) < 0 ||
+		service_host_announce(s, m->host, interval_ms, &e) < 0) {
 		s->core.metrics.announce_host_failure++;
 		rpc_stream_fail(rpc, &e);
 	} else {
+		struct sched_host *h = sched_host_find(&s->core.res, m->host->id);
+
+		owner_set(h, rpc);
 		service_reply_empty(rpc);
-		persist_host_seen(s->persist, sched_host_find(&s->core.res, m->host->id));
+		persist_host_seen(s->persist, h);
 	}
 	service_after(s);
 }
@@ -129,7 +134,8 @@ delete_host(struct rpc_stream *rpc, void *ctx, const void *request)
 	s->core.metrics.leave_host++;
 	h = sched_host_find(&s->core.res, m->host_id);
 	if (validate_id("DeleteHostRequest", "HostId", m->host_id, &e) < 0 ||
-		(!h && err_set(&e, ERR_NOT_FOUND, "host %.*s not found", SLICE_ARG(m->host_id)) < 0)) {
+		(!h && err_set(&e, ERR_NOT_FOUND, "host %.*s not found", SLICE_ARG(m->host_id)) < 0) ||
+		owner_check(s, rpc, h, &e) < 0) {
 		s->core.metrics.leave_host_failure++;
 		rpc_stream_fail(rpc, &e);
 	} else {
@@ -290,7 +296,7 @@ delete_peer(struct rpc_stream *rpc, void *ctx, const void *request)
 	s->core.metrics.leave_peer++;
 	if (validate_id("DeletePeerRequest", "HostId", m->host_id, &e) < 0 ||
 		validate_id("DeletePeerRequest", "TaskId", m->task_id, &e) < 0 ||
-		validate_id("DeletePeerRequest", "PeerId", m->peer_id, &e) < 0) {
+		validate_id("DeletePeerRequest", "PeerId", m->peer_id, &e) < 0 || owner_check(s, rpc, p ? p->host : NULL, &e) < 0) {
 		s->core.metrics.leave_peer_failure++;
 		rpc_stream_fail(rpc, &e);
 		return;
@@ -313,7 +319,8 @@ delete_task(struct rpc_stream *rpc, void *ctx, const void *request)
 	s->core.metrics.leave_task++;
 	if (validate_id("DeleteTaskRequest", "HostId", m->host_id, &e) < 0 ||
 		validate_id("DeleteTaskRequest", "TaskId", m->task_id, &e) < 0 ||
-		(!h && err_set(&e, ERR_NOT_FOUND, "host %.*s not found", SLICE_ARG(m->host_id)) < 0)) {
+		(!h && err_set(&e, ERR_NOT_FOUND, "host %.*s not found", SLICE_ARG(m->host_id)) < 0) ||
+		owner_check(s, rpc, h, &e) < 0) {
 		s->core.metrics.leave_task_failure++;
 		rpc_stream_fail(rpc, &e);
 		return;

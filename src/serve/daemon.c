@@ -17,6 +17,7 @@
 #include "scheduler/scheduler.h"
 #include "serve/front.h"
 #include "serve/piece.h"
+#include "serve/privileges.h"
 #include "serve/proxy.h"
 #include "serve/proxy_tls.h"
 #include "serve/status.h"
@@ -175,6 +176,23 @@ on_unix_accept(void *ctx, int fd, const struct addr *peer)
 	rpc_server_serve(d->parts.download_rpc, fd, NULL, (struct slice){0});
 }
 
+/* Calls of the upload port: who may ask for that, then how many at once. */
+static int
+admit_upload(void *ctx, const struct rpc_stream *s, struct err *e)
+{
+	struct daemon *d = ctx;
+
+	return callers_check(&d->callers, s, e) < 0 ? -1 : admission_admit(&d->upload_admission, s, e);
+}
+
+static void
+answered_upload(void *ctx, const struct rpc_stream *s, int64_t ms)
+{
+	struct daemon *d = ctx;
+
+	admission_answered(&d->upload_admission, s, ms);
+}
+
 static int
 parse_address(const char *ip, uint16_t port, struct addr *a, struct err *e)
 {
@@ -219,6 +237,7 @@ start_scheduler(struct daemon *d, struct err *e)
 		return 0;
 	scheduler_options_default(&o);
 	o.mesh = c->x.scheduler.mesh;
+	o.host_owners = c->x.scheduler.host_owners;
 	o.allow_loopback = c->x.scheduler.preheat.allow_loopback;
 	o.blob_digest_ids = c->x.scheduler.preheat.blob_digest_task_id;
 	o.peer_tls = d->tls[TLS_PARENTS].config;
@@ -258,7 +277,7 @@ start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct
 	d->parts.download_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
 		.name = "download", .admit = admission_admit, .answered = admission_answered, .admit_ctx = &d->download_admission});
 	d->parts.upload_rpc = rpc_server_new(d->parts.loop, &(struct rpc_server_opts){
-		.name = "upload", .admit = admission_admit, .answered = admission_answered, .admit_ctx = &d->upload_admission});
+		.name = "upload", .admit = admit_upload, .answered = answered_upload, .admit_ctx = d});
 	add_methods(d);
 	health_serve(&d->download_health, d->parts.download_rpc, "dfdaemon.v2.DfdaemonDownload");
 	health_serve(&d->upload_health, d->parts.upload_rpc, "dfdaemon.v2.DfdaemonUpload");
@@ -274,7 +293,8 @@ start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct
 		.loop = d->parts.loop, .rpc = d->parts.upload_rpc, .pieces = d->parts.pieces, .tls = &d->tls[TLS_UPLOAD].config});
 	if (parse_address(c->upload.server.ip, c->upload.server.port, &a, e) < 0 || front_listen(d->upload_front, &a, upload, e) < 0)
 		return err_wrap(e, "upload.server");
-	d->unix_listener = listener_unix(d->parts.loop, c->download.server.socket_path, 0777, (gid_t)-1, on_unix_accept, d, e);
+	d->unix_listener = listener_unix(d->parts.loop, c->download.server.socket_path, (mode_t)c->x.download.socket_mode,
+	    d->socket_group, on_unix_accept, d, e);
 	if (d->unix_listener == NULL)
 		return err_wrap(e, "download.server");
 	d->parts.status = status_new(&d->parts, e);
@@ -322,6 +342,7 @@ start_workers(struct daemon *d, struct err *e)
 	source.redirect_cache_on = c->backend.enable_cache_temporary_redirect;
 	source.redirect_cache_ttl_ms = c->backend.cache_temporary_redirect_ttl_ms;
 	source.observer = metrics_backend_observer(&d->backend);
+	source.guarded_rules = d->callers.origins;
 	source.insecure_skip_verify = c->x.backend.insecure_skip_verify;
 	source.ca_files[0] = c->x.backend.ca_cert;
 	source.ca_files[1] = c->proxy.registry_mirror.cert;
@@ -347,7 +368,8 @@ set_services(struct daemon *d, const struct addr *pieces)
 		.obeys_block_list = true, .is_local = true};
 	d->remote = (struct download_service){
 		.engine = d->parts.engine, .cluster = d->parts.cluster, .host_id = d->host_id,
-		.obeys_block_list = c->x.upload.enforce_block_list};
+		.obeys_block_list = c->x.upload.enforce_block_list, .output_dirs = &c->x.upload.output_dirs};
+	d->callers.cluster = d->parts.cluster;
 	d->sync = (struct sync_service){
 		.engine = d->parts.engine, .cluster = d->parts.cluster, .ip = c->host.ip, .piece_port = addr_port(pieces),
 		.is_disabled = c->upload.disable_shared, .pieces = d->tls[TLS_PIECES_OUT].config != NULL ? d->parts.pieces : NULL};
@@ -373,6 +395,8 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	struct addr upload, pieces, proxy;
 
 	d->parts.config = c;
+	callers_init(&d->callers, c);
+	d->socket_group = o->privileges != NULL && o->privileges->is_change ? o->privileges->gid : (gid_t)-1;
 	d->parts.started_ms = clock_mono_ms();
 	d->parts.backend = &d->backend;
 	d->parts.counts = &d->about_tasks.counts;
@@ -397,8 +421,11 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	d->parts.engine = engine_new(&(struct engine_options){
 		.loop = d->parts.loop, .config = c, .store = d->parts.store, .workers = d->parts.workers, .parent_tls = d->tls[TLS_PARENTS].config,
 		.piece_tls = d->tls[TLS_PIECES_IN].config, .requires_piece_tls = c->x.piece.tls == CONFIG_PIECE_TLS_REQUIRE,
-		.insecure_skip_verify = c->x.backend.insecure_skip_verify});
+		.output_mode = (mode_t)o->output_mode, .insecure_skip_verify = c->x.backend.insecure_skip_verify});
 	if (start_scheduler(d, e) < 0 || start_servers(d, &upload, &pieces, e) < 0 || start_proxy(d, &proxy, e) < 0)
+		goto fail;
+	/* Nothing was served yet: connections are first looked at when the loop runs. */
+	if (o->privileges != NULL && (privileges_give(o->privileges, c->storage.dir, e) < 0 || privileges_drop(o->privileges, c, e) < 0))
 		goto fail;
 	d->parts.cluster = cluster_new(&(struct cluster_options){
 		.loop = d->parts.loop, .config = c, .dynconfig_path = o->dynconfig_path, .scheduler_tls = d->tls[TLS_SCHEDULERS].config,

@@ -18,6 +18,7 @@ struct local_counts;
 struct loop;
 struct metrics_backend;
 struct piece_server;
+struct privileges;
 struct proxy;
 struct rpc_server;
 struct scheduler;
@@ -28,6 +29,8 @@ struct workers;
 struct daemon_options {
 	struct config *config;          /* host.ip and host.hostname filled in; lives longer than the daemon */
 	const char *dynconfig_path;     /* NULL: none */
+	unsigned output_mode;           /* permission bits of outputs; 0: 0644 and the umask applies */
+	const struct privileges *privileges;    /* whom to become once all ports are open; NULL: nobody */
 };
 
 /* Opens the store, binds every port, starts the data loops. Nothing is left on failure; the error names what could not be had. */

@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "net/addr.h"
 #include "net/loop.h"
@@ -13,6 +14,7 @@
 #include "peer/ids.h"
 #include "serve/adaptive.h"
 #include "serve/admission.h"
+#include "serve/callers.h"
 #include "serve/daemon.h"
 #include "serve/download.h"
 #include "serve/entries.h"
@@ -44,6 +46,7 @@ struct daemon {
 	struct admission download_admission, upload_admission;
 	struct adaptive download_adaptive, upload_adaptive;
 	struct adaptive_load load;
+	struct callers callers;
 	struct download_service local, remote;
 	struct sync_service sync;
 	struct turn_service turns;
@@ -53,6 +56,7 @@ struct daemon {
 	struct metrics_backend backend;
 	struct rpc_method download_methods[1], upload_methods[3];
 	struct daemon_tls tls[TLS_KINDS];
+	gid_t socket_group;             /* of the unix socket; -1: the process's */
 	char host_id[HOST_ID_SIZE], own_scheduler[ADDR_TEXT_MAX];
 	struct loop_timer tick, gc, certificates, sample, grace, home;
 	unsigned draining;              /* servers that still have work */

@@ -183,5 +183,6 @@ out:
 	adaptive_free(&d->download_adaptive);
 	adaptive_free(&d->upload_adaptive);
 	daemon_tls_free(d);
+	callers_free(&d->callers);
 	free(d);
 }

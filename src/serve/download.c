@@ -10,13 +10,16 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/cluster.h"
+#include "config/config.h"
 #include "net/os/sockopt.h"
 #include "peer/engine.h"
 #include "peer/origin.h"
 #include "peer/task.h"
 #include "proto/dfdaemon.h"
+#include "serve/callers.h"
 #include "serve/prefetch.h"
 #include "store/file.h"
+#include "store/output.h"
 #include "text/url.h"
 #include "wire/grpc.h"
 
@@ -340,7 +343,7 @@ on_started(void *ctx, const struct task_started *s)
 		d->traffic = xcalloc((size_t)d->last + 1, 1);
 	}
 	if (d->caller->download.prefetch && s->has_range)
-		prefetch_start(d->service->engine, &d->caller->download, s->store);
+		prefetch_start(d->service->engine, &d->caller->download, d->caller->is_guarded, s->store);
 }
 
 static void
@@ -407,12 +410,30 @@ on_end(void *ctx, const struct task_end *end)
 
 /* ---- the stream's events ---- */
 
-static int
-check_path(const struct download_service *service, const struct common_download *d, struct err *e)
+/* Where an output for somebody in the network may be: NULL for nowhere. */
+static const char *
+find_root(const struct config_strings *dirs, struct slice path)
 {
-	if (!service->is_local && d->output_path.n > 0)
-		return err_set(e, ERR_PERMISSION_DENIED, "output path is not allowed on the upload server");
-	return 0;
+	const char *root = NULL;
+	char *text;
+
+	if (dirs == NULL || dirs->count == 0)
+		return NULL;
+	text = slice_dup(path);
+	for (size_t i = 0; i < dirs->count && root == NULL; i++)
+		if (strlen(text) == path.n && store_output_is_beneath(text, dirs->items[i]))
+			root = dirs->items[i];
+	free(text);
+	return root;
+}
+
+static int
+check_path(const struct download_service *service, struct task_request *ask, struct err *e)
+{
+	if (service->is_local || ask->download->output_path.n == 0)
+		return 0;
+	ask->output_root = find_root(service->output_dirs, ask->download->output_path);
+	return ask->output_root != NULL ? 0 : err_set(e, ERR_PERMISSION_DENIED, "output path is not allowed on the upload server");
 }
 
 void
@@ -424,10 +445,11 @@ download_begin(struct rpc_stream *s, const struct download_service *service, str
 	struct download *d;
 	struct err e = {0};
 
-	if (check_path(service, ask->download, &e) < 0) {
+	if (check_path(service, ask, &e) < 0) {
 		rpc_stream_fail(s, &e);
 		return;
 	}
+	ask->is_guarded = callers_is_guarded(s);
 	if (rpc_stream_peercred(s, &cred)) {
 		ask->has_owner = true;
 		ask->uid = cred.uid;

@@ -8,6 +8,7 @@
 #include "net/rpc_server.h"
 
 struct cluster;
+struct config_strings;
 struct engine;
 struct task_request;
 
@@ -17,6 +18,7 @@ struct download_service {
 	struct cluster *cluster;        /* NULL: no block list, no host id */
 	const char *host_id;
 	bool obeys_block_list;          /* refuses what the dynamic configuration forbids */
+	const struct config_strings *output_dirs;       /* outputs of callers over TCP may lie below these; NULL: nowhere */
 	bool is_local;                  /* the unix socket: the caller's rights decide on outputs; else there are none */
 };
 

@@ -13,6 +13,7 @@
 #include "peer/worker.h"
 #include "proto/common.h"
 #include "proto/dfdaemon.h"
+#include "serve/callers.h"
 #include "serve/local.h"
 #include "text/url.h"
 #include "wire/grpc.h"
@@ -118,7 +119,7 @@ on_request(struct rpc_stream *s, void *ctx, const void *request)
 		goto refuse;
 	}
 	stat = xcalloc(1, sizeof *stat);
-	stat->target = origin_target_new(&d, ms, v->engine->o.insecure_skip_verify);
+	stat->target = origin_target_new(&d, ms, v->engine->o.insecure_skip_verify, callers_is_guarded(s));
 	if (stat->target == NULL) {
 		free(stat);
 		err_set(&e, ERR_RESOURCE_EXHAUSTED, "request for %s is too large", url_redact_text(r->url, url));

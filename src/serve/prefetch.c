@@ -48,7 +48,7 @@ prefetch_on_end(void *ctx, const struct task_end *end)
 }
 
 void
-prefetch_start(struct engine *g, const struct common_download *request, struct store_task *store)
+prefetch_start(struct engine *g, const struct common_download *request, bool is_guarded, struct store_task *store)
 {
 	static const struct task_caller_events events = {
 		.on_started = prefetch_on_started, .on_piece = prefetch_on_piece, .on_end = prefetch_on_end,
@@ -78,7 +78,7 @@ prefetch_start(struct engine *g, const struct common_download *request, struct s
 	p->series = stats_labels_get(&g->labels[STORE_STANDARD], request->tag, request->application, request->priority);
 	g->metrics.prefetch_started++;
 	p->series->prefetch_started++;
-	if (task_request(g, &(struct task_request){.download = &copy, .asker = TASK_FOR_PREFETCH}, &events, p, &e) == NULL)
+	if (task_request(g, &(struct task_request){.download = &copy, .asker = TASK_FOR_PREFETCH, .is_guarded = is_guarded}, &events, p, &e) == NULL)
 		prefetch_on_end(p, &(struct task_end){.err = &e});
 	free(headers);
 }

@@ -362,7 +362,7 @@ on_started(void *ctx, const struct task_started *s)
 	leave_out_gaps(f);
 	set_horizon(f);
 	if (f->download.prefetch && s->has_range)
-		prefetch_start(f->proxy->o.engine, &f->download, s->store);
+		prefetch_start(f->proxy->o.engine, &f->download, false, s->store);
 	if (s->is_finished && f->want[0] != '\0' && s->has_range && !f->made->is_good)
 		proxy_verify_start(f->proxy, s->store, f->want);
 	if (f->span_is_empty)

@@ -328,7 +328,7 @@ failure_of(enum http_failure f)
 	static const enum source_failure map[] = {
 		[HTTP_BAD_REQUEST] = SOURCE_BAD_ARGUMENT, [HTTP_NO_NAME] = SOURCE_DNS, [HTTP_NO_CONNECT] = SOURCE_CONNECT,
 		[HTTP_NO_TLS] = SOURCE_TLS, [HTTP_NO_PROXY] = SOURCE_PROXY, [HTTP_TIMED_OUT] = SOURCE_TIMEOUT,
-		[HTTP_BROKEN] = SOURCE_CONNECT, [HTTP_PROTOCOL] = SOURCE_PROTOCOL,
+		[HTTP_BROKEN] = SOURCE_CONNECT, [HTTP_PROTOCOL] = SOURCE_PROTOCOL, [HTTP_NOT_ALLOWED] = SOURCE_NOT_ALLOWED,
 	};
 
 	return map[f];
@@ -368,15 +368,21 @@ on_error(void *ctx, enum http_failure hf, const struct err *why)
 		log_debug("origin not reached, trying again url=%s cause=\"%s\"", redacted(f, url), why->text);
 		return;
 	}
-	if (f->has_answered)
+	if (hf == HTTP_NOT_ALLOWED) {
+		/* Not the origin's doing: told as it is. */
+		source_error_set(&e, failure_of(hf), false, "origin %s is not for callers from the network (x.upload.origins): %s",
+		    redacted(f, url), why->text);
+		e.err.code = ERR_PERMISSION_DENIED;
+	} else if (f->has_answered) {
 		source_error_set(&e, failure_of(hf), true, "%s", why->text);
-	else if (op->retries_done > 0)
+	} else if (op->retries_done > 0) {
 		source_error_set(&e, failure_of(hf), true, "Request failed after %u %s: error sending request for url (%s): %s",
 		    op->retries_done, op->retries_done == 1 ? "retry" : "retries", redacted(f, url), why->text);
-	else
+	} else {
 		source_error_set(&e, failure_of(hf), true, "error sending request for url (%s): %s%s", redacted(f, url), why->text,
 		    hf == HTTP_NO_TLS && !temporary
 		    ? " (a CA can be given with the request; backend.insecureSkipVerify, or dfget --insecure for one request, turns the check off)" : "");
+	}
 	e.is_temporary = temporary;
 	fail(f, &e);
 }
@@ -443,6 +449,7 @@ send_hop(struct fetch *f)
 	r.method = f->r.method;
 	r.host = host;
 	r.port = (uint16_t)url_port(&f->url);
+	r.rules = f->op->r.is_guarded ? &s->cfg.guarded_rules : NULL;
 	r.connect_ms = (int)s->cfg.connect_timeout_ms;
 	r.idle_ms = (int)s->cfg.idle_timeout_ms;
 	r.total_ms = time_left(f);

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "net/cidr.h"
 
 struct loop;
 struct source;
@@ -36,6 +37,7 @@ enum source_failure {
 	SOURCE_BAD_ARGUMENT, SOURCE_UNSUPPORTED_SCHEME, SOURCE_DNS, SOURCE_CONNECT, SOURCE_TLS, SOURCE_PROXY, SOURCE_TIMEOUT,
 	SOURCE_PROTOCOL, SOURCE_REDIRECT, SOURCE_HTTP_STATUS, SOURCE_NOT_FOUND, SOURCE_PERMISSION, SOURCE_RATE_LIMITED,
 	SOURCE_RANGE_MISMATCH, SOURCE_LENGTH_MISMATCH, SOURCE_INVALID_LENGTH, SOURCE_CHANGED, SOURCE_CREDENTIAL, SOURCE_CANCELLED,
+	SOURCE_NOT_ALLOWED,
 };
 
 struct source_error {
@@ -105,6 +107,7 @@ struct source_request {
 	int64_t timeout_ms;                     /* one attempt, from connect to the last body byte; 0 means SOURCE_TIMEOUT_MS */
 	int64_t deadline_ms;                    /* monotonic time at which all attempts end; 0 means none */
 	bool insecure_skip_verify;              /* accept any certificate (this request's own wish) */
+	bool is_guarded;                        /* on behalf of somebody in the network: source_config.guarded_rules hold, at every redirect too */
 	const struct slice *ca_certs;           /* DER certificates that alone are trusted; none: the system's */
 	size_t ca_cert_count;
 };
@@ -127,6 +130,7 @@ struct source_config {
 	bool redirect_cache_on;                 /* backend.enableCacheTemporaryRedirect */
 	int64_t redirect_cache_ttl_ms;          /* backend.cacheTemporaryRedirectTTL */
 	bool insecure_skip_verify;              /* backend.insecureSkipVerify */
+	struct addr_rules guarded_rules;        /* where guarded requests may go; what it points to outlives the source */
 	const char *ca_files[2];                /* PEM, trusted besides the system's roots; NULL: none. Read at once */
 	int64_t connect_timeout_ms;             /* one address; 0 means SOURCE_CONNECT_TIMEOUT_MS */
 	int64_t idle_timeout_ms;                /* no byte for so long while we want some; 0 means SOURCE_IDLE_TIMEOUT_MS */

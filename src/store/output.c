@@ -35,14 +35,72 @@ tmp_name(char out[TMP_NAME_MAX])
 	snprintf(out, TMP_NAME_MAX, ".dfget-%016" PRIx64, rand_u64());
 }
 
+static size_t
+dir_length(const char *dir)
+{
+	size_t n = strlen(dir);
+
+	while (n > 0 && dir[n - 1] == '/')
+		n--;
+	return n;
+}
+
+bool
+store_output_is_beneath(const char *target, const char *dir)
+{
+	size_t n = dir_length(dir);
+
+	if (strncmp(target, dir, n) != 0 || target[n] != '/')
+		return false;
+	for (const char *p = target + n; *p == '/'; p += strcspn(p, "/")) {
+		p++;
+		if (*p == '/' || *p == '\0' || (p[0] == '.' && (p[1] == '/' || p[1] == '\0')) ||
+		    (p[0] == '.' && p[1] == '.' && (p[2] == '/' || p[2] == '\0')))
+			return false;
+	}
+	return true;
+}
+
+/* The directory of the target part by part from `beneath` on: whoever may write there cannot lead us elsewhere with a link. */
+static int
+walk_parent(const struct store_sys *sys, const char *target, const char *beneath, struct err *e)
+{
+	const char *p = target + dir_length(beneath), *end = strrchr(target, '/');
+	int fd = sys->openat(AT_FDCWD, beneath, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), next;
+
+	if (fd < 0)
+		return err_sys(e, errno, "open directory %s for outputs", beneath);
+	while (p < end) {
+		size_t n = strcspn(++p, "/");
+		char *name = xstrndup(p, n);
+
+		next = sys->openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+		if (next < 0)
+			err_sys(e, errno, "open directory %.*s of the output path", (int)(p + n - target), target);
+		free(name);
+		sys->close(fd);
+		if (next < 0)
+			return -1;
+		fd = next;
+		p += n;
+	}
+	return fd;
+}
+
 /* Opens the directory of an absolute path; *base points at the last part. */
 static int
-open_parent(const struct store_sys *sys, const char *target, const char **base, struct err *e)
+open_parent(const struct store_sys *sys, const struct store_output_options *o, const char **base, struct err *e)
 {
-	const char *slash = strrchr(target, '/');
+	const char *target = o->target, *slash = strrchr(target, '/');
 	char *dir;
 	int fd;
 
+	if (o->beneath != NULL) {
+		if (!store_output_is_beneath(target, o->beneath))
+			return err_set(e, ERR_PERMISSION_DENIED, "output path %s is not below %s", target, o->beneath);
+		*base = slash + 1;
+		return walk_parent(sys, target, o->beneath, e);
+	}
 	if (target[0] != '/' || slash[1] == '\0' || strcmp(slash, "/.") == 0 || strcmp(slash, "/..") == 0)
 		return err_set(e, ERR_INVALID_ARGUMENT, "output path %s is not the absolute path of a file", target);
 	dir = xstrndup(target, slash == target ? 1 : (size_t)(slash - target));
@@ -98,7 +156,7 @@ store_output_check(const struct store_sys *sys, const struct store_output_option
 	int dir, rc = -1;
 
 	sys = sys ? sys : &store_sys_posix;
-	dir = open_parent(sys, o->target, &base, e);
+	dir = open_parent(sys, o, &base, e);
 	if (dir < 0)
 		return -1;
 	if (check_target(sys, o, f, dir, base, e) < 0)
@@ -179,7 +237,7 @@ int
 store_output_link(const struct store_file *f, const struct store_output_options *o, struct err *e)
 {
 	const char *base;
-	int dir = open_parent(f->sys, o->target, &base, e), rc;
+	int dir = open_parent(f->sys, o, &base, e), rc;
 
 	if (dir < 0)
 		return -1;
@@ -245,7 +303,8 @@ store_output_open(struct store_file *f, uint64_t length, const struct store_outp
 	out->length = length;
 	out->fd = -1;
 	out->buf = xmalloc(STORE_IO_BYTES);
-	out->dir = open_parent(out->sys, out->target, &out->base, e);
+	out->o.target = out->target;
+	out->dir = open_parent(out->sys, &out->o, &out->base, e);
 	if (out->dir < 0 || check_target(out->sys, o, f, out->dir, out->base, e) < 0)
 		goto fail;
 	tmp_name(out->tmp);
@@ -255,6 +314,10 @@ store_output_open(struct store_file *f, uint64_t length, const struct store_outp
 			write_error(out, errno, e);
 		else
 			err_sys(e, errno, "create a file beside output path %s", out->target);
+		goto fail;
+	}
+	if (o->mode != 0 && out->sys->fchmod(out->fd, o->mode) < 0) {
+		err_sys(e, errno, "set the mode of output path %s", out->target);
 		goto fail;
 	}
 	if (o->has_owner && out->sys->fchown(out->fd, o->uid, o->gid) < 0) {

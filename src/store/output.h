@@ -16,9 +16,10 @@ struct store_sys;
 
 struct store_output_options {
 	const char *target;             /* absolute path; its directory must exist */
+	const char *beneath;            /* directory that the target lies under, reached without following a symbolic link below it; NULL: anywhere */
 	bool overwrite;                 /* false: an existing other file is ALREADY_EXISTS "output path <p> is already exists" */
 	bool sync;                      /* fdatasync the copy before it gets its name, and the directory after */
-	mode_t mode;                    /* of a copy; 0: 0644. The umask applies */
+	mode_t mode;                    /* of a copy, exactly; 0: 0644 and the umask applies */
 	bool has_owner;                 /* give a copy to uid:gid */
 	uid_t uid;
 	gid_t gid;
@@ -35,6 +36,9 @@ int store_output_check(const struct store_sys *sys, const struct store_output_op
 /* True: the target already is the content's inode; nothing to do. */
 bool store_output_is_same(const struct store_file *f, const char *target);
 int store_output_link(const struct store_file *f, const struct store_output_options *o, struct err *e);
+
+/* Whether an absolute path lies under a directory by its text: no "." or ".." part, nothing empty. */
+bool store_output_is_beneath(const char *target, const char *dir);
 
 struct store_output;
 
