@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,18 +51,41 @@ on_backoff(void *ctx)
 	watch(ctx);
 }
 
-/* Out of descriptors or memory: others must finish first, so wait a little instead of spinning. */
 static void
-back_off(struct listener *l, int errnum)
+complain(struct listener *l, const char *why)
 {
 	int64_t now = loop_now_ms(l->loop);
 	char text[ADDR_TEXT_MAX];
 
-	if (l->complained_ms == 0 || now - l->complained_ms >= COMPLAIN_MS) {
-		l->complained_ms = now;
-		log_warn("cannot accept connections for now address=%s error=\"%s\"", addr_format(&l->addr, text),
-		    strerror(errnum));
-	}
+	if (l->complained_ms != 0 && now - l->complained_ms < COMPLAIN_MS)
+		return;
+	l->complained_ms = now;
+	log_warn("cannot accept connections for now address=%s error=\"%s\"", addr_format(&l->addr, text), why);
+}
+
+/* Whether what descriptors are left is for files and for connections of our own. The lowest free number was taken: it tells how many there are. */
+static bool
+is_crowded(const struct listener *l, int fd)
+{
+	struct rlimit r;
+	rlim_t reserve;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur == RLIM_INFINITY)
+		return false;
+	reserve = r.rlim_cur / 10 > LISTENER_RESERVE ? r.rlim_cur / 10 : LISTENER_RESERVE;
+	if (reserve > r.rlim_cur / 2)
+		reserve = r.rlim_cur / 2;
+	/* Users of this machine are the last to be sent away. */
+	if (addr_family(&l->addr) == AF_UNIX)
+		reserve /= 4;
+	return (rlim_t)fd >= r.rlim_cur - reserve;
+}
+
+/* Out of descriptors or memory: others must finish first, so wait a little instead of spinning. */
+static void
+back_off(struct listener *l, int errnum)
+{
+	complain(l, strerror(errnum));
 	loop_timer_set(l->loop, &l->backoff, LISTENER_BACKOFF_MS, on_backoff, l);
 	watch(l);
 }
@@ -85,6 +109,11 @@ on_ready(struct loop_io *io, unsigned ready)
 			if (errno != EAGAIN && errno != EWOULDBLOCK)
 				back_off(l, errno);
 			return;
+		}
+		if (is_crowded(l, got)) {
+			close(got);
+			complain(l, "too many connections for the limit of open files");
+			continue;
 		}
 		if (socket_prepare(got) != 0) {
 			close(got);

@@ -19,6 +19,9 @@ struct loop;
 #define LISTENER_BACKLOG 1024
 /* Wait after accept failed for want of descriptors or memory (daemon.md 1.7). */
 #define LISTENER_BACKOFF_MS 50
+/* Descriptors that connections from outside leave free, or a tenth of RLIMIT_NOFILE when that is more; half of it at most, and a quarter of
+ * that on unix sockets. Connections beyond are closed at once (daemon.md 10). */
+#define LISTENER_RESERVE 64
 /* Connections taken in one turn, so that a flood leaves the loop time for others. */
 #define LISTENER_BATCH 64
 

@@ -6,6 +6,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +19,20 @@
 
 /* Directories that a walk holds open at once. */
 #define WALK_DEPTH 16
+/* More than the connections of all servers together. */
+#define DESCRIPTORS_MAX 1048576
+
+/* The soft limit of open files is for programs that use select; each connection and each content in use takes one. */
+static void
+raise_descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= DESCRIPTORS_MAX)
+		return;
+	r.rlim_cur = r.rlim_max < DESCRIPTORS_MAX ? r.rlim_max : DESCRIPTORS_MAX;
+	setrlimit(RLIMIT_NOFILE, &r);
+}
 
 void
 privileges_begin(mode_t *output_mode)
@@ -26,6 +41,7 @@ privileges_begin(mode_t *output_mode)
 
 	umask(before | 027);
 	*output_mode = 0644 & ~before;
+	raise_descriptors();
 	confine_no_new_privileges();
 }
 

@@ -11,7 +11,7 @@
 struct config;
 struct err;
 
-/* Files made from now on are not for others; the permissions that outputs of users get instead are in *output_mode. Once, at the start. */
+/* As many open files as the system grants. Files made from now on are not for others; the permissions that outputs of users get instead are in *output_mode. Once, at the start. */
 void privileges_begin(mode_t *output_mode);
 
 struct privileges {

@@ -468,6 +468,43 @@ keys_must_fit_together(void **state)
 }
 
 static void
+what_others_may_ask_of_this_host(void **state)
+{
+	(void)state;
+	load("", 0);
+	assert_int_equal(c.x.upload.control, CONFIG_CONTROL_ANY);
+	assert_int_equal(c.x.download.socket_mode, 0777);
+	assert_int_equal(c.x.upload.output_dirs.count, 0);
+	assert_true(c.x.scheduler.host_owners);
+	assert_null(c.x.user);
+	done();
+	load("x: {user: dragonfly, group: 100, download: {socketMode: 0660}, scheduler: {hostOwners: false}, upload: {control: schedulers, "
+	    "controllers: [scheduler.example], outputDirs: [/srv/a, /srv/b/], origins: {allow: [10.0.0.0/8, '::1'], deny: ['fd00:ec2::254/128']}}}", 0);
+	assert_string_equal(c.x.user, "dragonfly");
+	assert_string_equal(c.x.group, "100");
+	assert_int_equal(c.x.download.socket_mode, 0660);
+	assert_false(c.x.scheduler.host_owners);
+	assert_int_equal(c.x.upload.control, CONFIG_CONTROL_SCHEDULERS);
+	assert_string_equal(c.x.upload.controllers.items[0], "scheduler.example");
+	assert_string_equal(c.x.upload.output_dirs.items[1], "/srv/b/");
+	assert_int_equal(c.x.upload.origins.allow.count, 2);
+	assert_string_equal(c.x.upload.origins.deny.items[0], "fd00:ec2::254/128");
+	done();
+	refuses("x: {upload: {control: all}}", "x.upload.control");
+	refuses("x: {upload: {origins: {deny: [10.0.0.0/33]}}}", "\"10.0.0.0/33\" is no range of addresses");
+	refuses("x: {upload: {origins: {allow: [localhost]}}}", "is no range of addresses");
+	refuses("x: {upload: {outputDirs: [srv]}}", "expected the absolute path of a directory");
+	refuses("x: {upload: {outputDirs: [/srv/../etc]}}", "expected the absolute path of a directory");
+	refuses("x: {download: {socketMode: 0888}}", "octal mode from 0600 to 0777");
+	refuses("x: {download: {socketMode: 01777}}", "octal mode from 0600 to 0777");
+	refuses("x: {download: {socketMode: 0077}}", "octal mode from 0600 to 0777");
+	refuses("x: {group: staff}", "x.user must be given with it");
+	warns("x: {upload: {controls: any}}", "did you mean \"control\"?");
+	warns("x: {upload: {outputDir: []}}", "did you mean \"outputDirs\"?");
+	warns("x: {usr: nobody}", "did you mean \"user\"?");
+}
+
+static void
 addresses_of_others(void **state)
 {
 	(void)state;
@@ -700,6 +737,7 @@ main(void)
 		cmocka_unit_test(proxy_rules_are_complete),
 		cmocka_unit_test(sections_that_can_be_switched_off),
 		cmocka_unit_test(keys_must_fit_together),
+		cmocka_unit_test(what_others_may_ask_of_this_host),
 		cmocka_unit_test(addresses_of_others),
 		cmocka_unit_test(all_mistakes_are_shown_at_once),
 		cmocka_unit_test(syntax_errors_name_file_and_place),

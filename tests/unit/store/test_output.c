@@ -346,6 +346,69 @@ full_and_foreign_file_systems_are_named(void **state)
 #endif
 }
 
+static void
+beneath_is_told_by_the_text(void **state)
+{
+	static const char *const yes[] = {"/a/b/c", "/a/b/c/d", "/a/b/.c", "/a/b/..c/d", "/a/b/c.."};
+	static const char *const no[] = {"", "/", "/a", "/a/b", "/a/b/", "/a/bc", "/a/b/.", "/a/b/..", "/a/b/../c", "/a/b/c/../../../x", "/a/b/./c", "/a/b//c",
+		"/a/b/c/", "a/b/c", "//a/b/c", "/a/./b/c"};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(yes); i++) {
+		assert_true(store_output_is_beneath(yes[i], "/a/b"));
+		assert_true(store_output_is_beneath(yes[i], "/a/b/"));
+		assert_true(store_output_is_beneath(yes[i], "/"));
+	}
+	for (size_t i = 0; i < COUNT_OF(no); i++)
+		assert_false(store_output_is_beneath(no[i], "/a/b"));
+}
+
+static void
+below_a_directory_no_link_is_followed(void **state)
+{
+	struct content c;
+	struct err e;
+	char *root;
+
+	(void)state;
+	begin(&c);
+	assert_int_equal(mkdir(test_path("root"), 0755), 0);
+	root = xstrdup(test_path("root"));
+	assert_int_equal(mkdir(test_path("root/sub"), 0755), 0);
+	assert_int_equal(symlink("../out", test_path("root/link")), 0);
+	assert_int_equal(symlink("sub", test_path("root/inner")), 0);
+	c.o.beneath = root;
+	c.o.mode = 0604;
+	c.o.target = test_path("root/sub/file");
+	assert_int_equal(store_output_check(NULL, &c.o, root, c.f, false, &e), 0);
+	assert_int_equal(store_output_copy(c.f, LENGTH, &c.o, &e), 0);
+	expect_content(test_path("root/sub/file"));
+	{
+		struct stat st;
+
+		assert_int_equal(stat(test_path("root/sub/file"), &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0604);
+	}
+	for (int i = 0; i < 3; i++) {
+		static const char *const ways[] = {"root/link/file", "root/inner/file2", "out/file"};
+
+		c.o.target = test_path(ways[i]);
+		assert_int_equal(store_output_check(NULL, &c.o, root, c.f, false, &e), -1);
+		assert_int_equal(store_output_link(c.f, &c.o, &e), -1);
+		assert_int_equal(store_output_copy(c.f, LENGTH, &c.o, &e), -1);
+	}
+	expect_names(test_path("out"), 0);
+	expect_names(test_path("root/sub"), 1);
+	/* The file itself may be a link of somebody: it is replaced. */
+	assert_int_equal(symlink("../../out/there", test_path("root/sub/there")), 0);
+	c.o.target = test_path("root/sub/there");
+	c.o.overwrite = true;
+	assert_int_equal(store_output_copy(c.f, LENGTH, &c.o, &e), 0);
+	expect_names(test_path("out"), 0);
+	free(root);
+	end(&c);
+}
+
 static int
 teardown(void **state)
 {
@@ -370,6 +433,8 @@ main(void)
 		WITH_DIR(hard_link_shares_the_inode_and_is_watched),
 		WITH_DIR(placed_output_is_synced_a_second_later),
 		WITH_DIR(impossible_targets_are_named),
+		cmocka_unit_test(beneath_is_told_by_the_text),
+		WITH_DIR(below_a_directory_no_link_is_followed),
 		WITH_DIR(full_and_foreign_file_systems_are_named),
 	};
 
