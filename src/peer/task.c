@@ -307,7 +307,8 @@ caller_run(struct task_caller *c)
 		return;
 	}
 	c->was_finished = t->store->finished_at != 0;
-	if (t->store->kind == STORE_STANDARD && c->asker == TASK_FOR_SCHEDULER && c->was_finished && t->engine->o.cluster != NULL) {
+	if (t->store->kind == STORE_STANDARD && c->asker == TASK_FOR_SCHEDULER && c->was_finished && t->engine->o.cluster != NULL &&
+	    c->download.output_path.n == 0) {
 		c->metadata = session_announce_metadata(t->engine, c, caller_on_metadata, c, &err);
 		if (c->metadata == NULL)
 			caller_end(c, &err, NULL);

@@ -12,6 +12,7 @@
 #include "net/addr.h"
 #include "net/rpc_server.h"
 #include "net/x509.h"
+#include "proto/common.h"
 #include "wire/pb.h"
 
 static void
@@ -99,6 +100,14 @@ callers_check(struct callers *c, const struct rpc_stream *s, struct err *e)
 	}
 	return err_set(e, ERR_PERMISSION_DENIED, "%s is not taken from %s here (x.upload.control)", method,
 	    addr_format(rpc_stream_peer(s), peer));
+}
+
+int
+callers_check_credentials(const struct common_object_storage *storage, struct err *e)
+{
+	if (storage != NULL && storage->credential_path.n > 0)
+		return err_set(e, ERR_PERMISSION_DENIED, "a credential path is not allowed on the upload server");
+	return 0;
 }
 
 bool

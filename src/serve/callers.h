@@ -11,6 +11,7 @@
 #include "net/cidr.h"
 
 struct cluster;
+struct common_object_storage;
 struct config;
 struct err;
 struct rpc_stream;
@@ -34,6 +35,9 @@ void callers_free(struct callers *c);
 /* For each call of the upload port: PERMISSION_DENIED for an order (downloads, deletions, changes, questions to origins) by somebody who
  * may not give any (x.upload.control). */
 int callers_check(struct callers *c, const struct rpc_stream *s, struct err *e);
+
+/* A credential is a file of this host: PERMISSION_DENIED where a caller of the upload port names one. */
+int callers_check_credentials(const struct common_object_storage *storage, struct err *e);
 
 /*
  * True for a call from another host: origins on its behalf are bounded by the rules. That holds for schedulers too: they pass on what anybody

@@ -399,6 +399,7 @@ daemon_start(const struct daemon_options *o, struct err *e)
 	d->socket_group = o->privileges != NULL && o->privileges->is_change ? o->privileges->gid : (gid_t)-1;
 	d->parts.started_ms = clock_mono_ms();
 	d->parts.backend = &d->backend;
+	d->parts.callers = &d->callers;
 	d->parts.counts = &d->about_tasks.counts;
 	d->parts.download_admission = &d->download_admission;
 	d->parts.upload_admission = &d->upload_admission;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct admission;
+struct callers;
 struct cluster;
 struct config;
 struct daemon;
@@ -57,6 +58,7 @@ struct daemon_parts {
 	struct workers *workers;
 	struct rpc_server *download_rpc, *upload_rpc;
 	const struct admission *download_admission, *upload_admission;
+	const struct callers *callers;          /* of the upload port */
 	const struct local_counts *counts;      /* calls of both servers */
 	struct metrics_backend *backend;        /* requests to origins */
 	struct status *status;

@@ -427,10 +427,15 @@ find_root(const struct config_strings *dirs, struct slice path)
 	return root;
 }
 
+/* What only users of this host may ask for: files of it. */
 static int
-check_path(const struct download_service *service, struct task_request *ask, struct err *e)
+check_files(const struct download_service *service, struct task_request *ask, struct err *e)
 {
-	if (service->is_local || ask->download->output_path.n == 0)
+	if (service->is_local)
+		return 0;
+	if (callers_check_credentials(ask->download->object_storage, e) < 0)
+		return -1;
+	if (ask->download->output_path.n == 0)
 		return 0;
 	ask->output_root = find_root(service->output_dirs, ask->download->output_path);
 	return ask->output_root != NULL ? 0 : err_set(e, ERR_PERMISSION_DENIED, "output path is not allowed on the upload server");
@@ -445,7 +450,7 @@ download_begin(struct rpc_stream *s, const struct download_service *service, str
 	struct download *d;
 	struct err e = {0};
 
-	if (check_path(service, ask, &e) < 0) {
+	if (check_files(service, ask, &e) < 0) {
 		rpc_stream_fail(s, &e);
 		return;
 	}

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "net/addr.h"
 #include "peer/engine.h"
 #include "peer/origin.h"
 #include "peer/worker.h"
@@ -114,6 +115,8 @@ on_request(struct rpc_stream *s, void *ctx, const void *request)
 		err_set(&e, ERR_INVALID_ARGUMENT, "missing url");
 		goto refuse;
 	}
+	if (addr_family(rpc_stream_peer(s)) != AF_UNIX && callers_check_credentials(r->object_storage, &e) < 0)
+		goto refuse;
 	if (v->running >= ENTRIES_RUNNING_MAX) {
 		err_set(&e, ERR_RESOURCE_EXHAUSTED, "more than %d questions to origins at once", ENTRIES_RUNNING_MAX);
 		goto refuse;

@@ -14,6 +14,7 @@
 #include "scheduler/scheduler.h"
 #include "serve/adaptive.h"
 #include "serve/admission.h"
+#include "serve/callers.h"
 #include "serve/daemon.h"
 #include "serve/local.h"
 #include "serve/metrics_backend.h"
@@ -248,9 +249,11 @@ static void
 servers(struct metrics_text *t, const struct daemon_parts *p)
 {
 	struct rpc_server_counts download, upload;
+	struct piece_server_metrics pieces;
 
 	rpc_server_counts(p->download_rpc, &download);
 	rpc_server_counts(p->upload_rpc, &upload);
+	piece_server_metrics(p->pieces, &pieces);
 	metrics_family(t, METRICS_COUNTER, X "rpc_calls_total", "gRPC calls.", false);
 	metrics_sample1(t, download.calls, "server", "download");
 	metrics_sample1(t, upload.calls, "server", "upload");
@@ -263,6 +266,8 @@ servers(struct metrics_text *t, const struct daemon_parts *p)
 	metrics_family(t, METRICS_COUNTER, X "limited_total", "Connections and calls that a limit refused.", false);
 	metrics_sample1(t, download.limited, "what", "download");
 	metrics_sample1(t, upload.limited, "what", "upload");
+	metrics_sample1(t, pieces.turned_away, "what", "pieces");
+	metrics_one(t, METRICS_COUNTER, X "orders_refused_total", "Calls of the upload port that x.upload.control refused.", p->callers->refused);
 	metrics_family(t, METRICS_COUNTER, X "rate_limited_total", "Calls that the request rate refused.", false);
 	metrics_sample1(t, p->download_admission->refused, "server", "download");
 	metrics_sample1(t, p->upload_admission->refused, "server", "upload");

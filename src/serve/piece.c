@@ -16,6 +16,7 @@
 #include "net/listener.h"
 #include "peer/engine.h"
 #include "peer/worker.h"
+#include "serve/door.h"
 #include "serve/piece_conn.h"
 #include "serve/piece_trust.h"
 #include "serve/uplink.h"
@@ -43,7 +44,7 @@ struct piece_server {
 	struct piece_side sides[WORKERS_MAX];
 	size_t side_count, next_side;
 	struct limit limit;
-	atomic_size_t connections;
+	struct door door;
 	atomic_uint_fast64_t progress;
 
 	struct list waiting;            /* piece_request.queue, in order of arrival */
@@ -646,7 +647,7 @@ piece_server_new(const struct piece_server_options *o)
 	map_init(&s->served);
 	piece_trust_init(&s->trust);
 	limit_init(&s->limit, o->bandwidth_limit);
-	atomic_init(&s->connections, 0);
+	door_init(&s->door);
 	atomic_init(&s->progress, 0);
 	s->side_count = o->workers->count;
 	for (size_t i = 0; i < s->side_count; i++) {
@@ -658,7 +659,7 @@ piece_server_new(const struct piece_server_options *o)
 		side->limit = &s->limit;
 		side->tls = o->tls;
 		side->prefers_tls = o->prefers_tls;
-		side->connections = &s->connections;
+		side->door = &s->door;
 		list_init(&side->conns);
 	}
 	return s;
@@ -667,11 +668,15 @@ piece_server_new(const struct piece_server_options *o)
 void
 piece_server_adopt(struct piece_server *s, int fd, struct slice early)
 {
-	if (s->is_draining || atomic_load(&s->connections) >= PIECE_CONNECTIONS_MAX) {
+	struct addr peer;
+	size_t place;
+
+	addr_of_peer(&peer, fd);
+	if (s->is_draining || !door_enter(&s->door, &peer, &place)) {
 		close(fd);
 		return;
 	}
-	piece_conn_start(&s->sides[s->next_side], fd, early);
+	piece_conn_start(&s->sides[s->next_side], fd, place, early);
 	s->next_side = (s->next_side + 1) % s->side_count;
 }
 
@@ -696,7 +701,8 @@ void
 piece_server_metrics(const struct piece_server *s, struct piece_server_metrics *out)
 {
 	*out = s->metrics;
-	out->connections = atomic_load(&s->connections);
+	out->connections = atomic_load(&s->door.count);
+	out->turned_away = atomic_load(&s->door.refused);
 	out->active = s->active;
 	out->waiting = s->waiting_count;
 }

@@ -26,8 +26,6 @@ struct store;
 struct tls_config;
 struct workers;
 
-/* Connections of children at once; further ones are closed (spec: wire.md 1.8). */
-#define PIECE_CONNECTIONS_MAX 4096
 /* An idle connection: longer than a child keeps it (30 s), so that the child gives up first (spec: wire.md 1.6). */
 #define PIECE_IDLE_MS 35000
 /* The rest of a request after its first byte. */
@@ -60,6 +58,7 @@ struct piece_server_metrics {
 	uint64_t bytes;
 	uint64_t refused;               /* error answers */
 	size_t connections, active, waiting;
+	uint64_t turned_away;           /* connections that a limit closed */
 };
 
 /* A child that knows of turns (turn.c). Its owner's memory; the control loop's. */

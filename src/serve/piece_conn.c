@@ -11,6 +11,7 @@
 #include "base/rand.h"
 #include "net/conn.h"
 #include "net/os/sockopt.h"
+#include "serve/door.h"
 #include "serve/piece.h"
 #include "store/file.h"
 
@@ -25,6 +26,7 @@ struct piece_conn {
 	struct list link;               /* in side->conns */
 	struct piece_side *side;
 	struct conn *conn;
+	size_t place;                   /* at the door */
 	struct vortex_request_reader reader;
 	struct piece_request *request;  /* NULL between requests */
 	bool is_known;                  /* TLS or not: the first bytes told */
@@ -78,7 +80,7 @@ piece_conn_free(struct piece_conn *c)
 			c->request->conn = NULL;        /* its decision comes to nobody and goes back */
 	}
 	list_del(&c->link);
-	atomic_fetch_sub(c->side->connections, 1);
+	door_leave(c->side->door, c->place);
 	free(c);
 }
 
@@ -408,15 +410,15 @@ begin(struct loop_msg *msg)
 }
 
 void
-piece_conn_start(struct piece_side *side, int fd, struct slice early)
+piece_conn_start(struct piece_side *side, int fd, size_t place, struct slice early)
 {
 	struct handover *h = xcalloc(1, sizeof *h);
 
 	h->conn = xcalloc(1, sizeof *h->conn);
 	h->conn->side = side;
+	h->conn->place = place;
 	h->fd = fd;
 	buf_append_slice(&h->early, early);
-	atomic_fetch_add(side->connections, 1);
 	h->msg.run = begin;
 	loop_post(side->loop, &h->msg);
 }

@@ -30,7 +30,7 @@ struct piece_side {
 	struct loop *server_loop;
 	struct loop *loop;
 	struct limit *limit;            /* shared by all sides */
-	atomic_size_t *connections;     /* of all sides */
+	struct door *door;              /* of all sides */
 	struct list conns;
 	struct tls_config *tls;         /* NULL: none */
 	bool prefers_tls;
@@ -79,8 +79,8 @@ struct piece_request {
 	atomic_uint_fast64_t *progress; /* bytes sent by all, for the control loop's eyes */
 };
 
-/* Control loop: hands a socket to a data loop. */
-void piece_conn_start(struct piece_side *side, int fd, struct slice early);
+/* Control loop: hands a socket to a data loop; `place` goes back to the door when it ends. */
+void piece_conn_start(struct piece_side *side, int fd, size_t place, struct slice early);
 /* Data loop: the decision is in. */
 void piece_conn_decided(struct loop_msg *msg);
 /* Data loop: closes all connections of this side. */
