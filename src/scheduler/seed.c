@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/crc32.h"
+#include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/common.h"
@@ -241,6 +242,13 @@ try_second(struct sched_core *s, struct sched_trigger *g)
 	return true;
 }
 
+/* Any seed would answer so: what was asked for cannot be had, or is not for callers of the network. */
+static bool
+is_about_the_request(int code)
+{
+	return code == ERR_INVALID_ARGUMENT || code == ERR_PERMISSION_DENIED || code == ERR_FAILED_PRECONDITION || code == ERR_NOT_FOUND;
+}
+
 void
 sched_trigger_done(struct sched_core *s, struct sched_trigger *g, int code)
 {
@@ -254,11 +262,11 @@ sched_trigger_done(struct sched_core *s, struct sched_trigger *g, int code)
 		s->metrics.seed_trigger_failed++;
 		if (!g->is_live) {
 			log_warn("seed did not take task=%s seed=%s code=%d", t->id, g->seed ? g->seed->id : "gone", code);
-			if (g->seed)
+			if (g->seed && !is_about_the_request(code))
 				seed_failed(&s->res, g->seed);
 			t->trigger_fails_ms[1] = t->trigger_fails_ms[0];
 			t->trigger_fails_ms[0] = s->res.now_ms;
-			if (try_second(s, g))
+			if (!is_about_the_request(code) && try_second(s, g))
 				return;
 			/* With one failure and nobody else to ask, two are as good as reached. */
 			t->trigger_fails_ms[1] = s->res.now_ms;

@@ -93,7 +93,8 @@ trigger_ended(struct rpc_call *call, void *ctx, const struct rpc_status *st)
 	g->call = NULL;
 	list_del(&t->link);
 	free(t);
-	sched_trigger_done(&s->core, g, st->code);
+	/* With details it is the origin's answer, which other seeds would get as well. */
+	sched_trigger_done(&s->core, g, st->code == ERR_INTERNAL && st->details.n > 0 ? ERR_FAILED_PRECONDITION : st->code);
 	service_after(s);
 }
 

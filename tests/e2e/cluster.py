@@ -112,8 +112,9 @@ def http_get(url, timeout=5):
 class Origin:
     """The test origin. url(path) gives an address on it; stats() what it sent."""
 
-    def __init__(self, build, directory=None, rate=0):
-        args = [f"{build}/tests/origin/origin"]
+    def __init__(self, build, directory=None, rate=0, address="127.0.0.1"):
+        args = [f"{build}/tests/origin/origin", "--bind", address]
+        self.address = address
         if directory:
             args += ["--dir", directory]
         if rate:
@@ -122,7 +123,7 @@ class Origin:
         self.port = int(self.process.stdout.readline().split()[-1])
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://{self.address}:{self.port}{path}"
 
     def stats(self):
         return json.loads(http_get(self.url("/_stats")))

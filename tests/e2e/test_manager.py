@@ -23,9 +23,10 @@ api = g.Api()
 
 
 class Manager:
-    """Tells of schedulers ((hostname, id, cluster, port), ...). mode: "good", "error", "garbage", "empty"."""
+    """Tells of schedulers ((hostname, id, cluster, port), ...). mode: "good", "error", "garbage", "empty". credentials: of a TLS server."""
 
-    def __init__(self, port, schedulers, rules=b"{}"):
+    def __init__(self, port, schedulers, rules=b"{}", credentials=None):
+        self.credentials = credentials
         self.port, self.schedulers, self.rules = port, list(schedulers), rules
         self.mode = "good"
         self.asked, self.seeds, self.keeps, self.deleted = [], [], 0, []
@@ -43,7 +44,9 @@ class Manager:
         handlers["KeepAlive"] = grpc.stream_unary_rpc_method_handler(
             self.keep_alive, request_deserializer=api.manager.KeepAliveRequest.FromString, response_serializer=lambda m: m.SerializeToString())
         self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("manager.v2.Manager", handlers),))
-        assert self.server.add_insecure_port(f"127.0.0.1:{self.port}") == self.port
+        where = f"127.0.0.1:{self.port}"
+        bound = self.server.add_secure_port(where, self.credentials) if self.credentials else self.server.add_insecure_port(where)
+        assert bound == self.port
         self.server.start()
 
     def stop(self):

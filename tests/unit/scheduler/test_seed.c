@@ -160,6 +160,31 @@ seed_that_leaves_ends_its_trigger_quietly(void **state)
 	world_free(w);
 }
 
+static void
+seed_that_refuses_a_request_takes_the_next_one(void **state)
+{
+	static const int codes[] = {ERR_PERMISSION_DENIED, ERR_INVALID_ARGUMENT, ERR_FAILED_PRECONDITION, ERR_NOT_FOUND};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(codes); i++) {
+		struct world *w = world_new(NULL);
+		struct stream *a;
+		struct sched_host *h;
+
+		three_seeds(w);
+		h = chosen(w, TASK);
+		a = reg(w, "10.0.0.4-normal", "p");
+		assert_waits(a);
+		sched_trigger_done(&w->core, w->triggers[0], codes[i]);
+		settle(w);
+		/* Others would say the same: nobody else is asked, the peer goes to the source, and the seed is not to blame. */
+		assert_int_equal(w->n_triggers, 1);
+		assert_source(a);
+		assert_ptr_equal(chosen(w, TASK), h);
+		world_free(w);
+	}
+}
+
 int
 main(void)
 {
@@ -171,6 +196,7 @@ main(void)
 		cmocka_unit_test(all_seeds_at_rest_means_none),
 		cmocka_unit_test(ipv6_seeds_stand_in_brackets),
 		cmocka_unit_test(seed_that_leaves_ends_its_trigger_quietly),
+		cmocka_unit_test(seed_that_refuses_a_request_takes_the_next_one),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
