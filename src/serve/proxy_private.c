@@ -53,7 +53,8 @@ void
 proxy_ask_first(struct proxy_fetch *f)
 {
 	struct engine *g = f->proxy->o.engine;
-	struct origin_target *target = origin_target_new(&f->download, g->o.config->download.piece_timeout_ms, g->o.insecure_skip_verify);
+	struct origin_target *target = origin_target_new(&f->download, g->o.config->download.piece_timeout_ms, g->o.insecure_skip_verify,
+	    false);
 	struct origin_stat *s;
 
 	if (target == NULL) {
