@@ -160,6 +160,17 @@ def judge(run, lab, seconds, times, usual=False):
     return went, bytes_
 
 
+def forget(run, lab):
+    """All peers give their copies back, so that many rounds fit the disk."""
+    tool = os.path.join(run.programs.build, "dfctl")
+    for p in lab.all:
+        listed = subprocess.run([tool, "task", "ls", "--endpoint", p.socket], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=DFGET_S, check=True)
+        for task_id in re.findall(r"\b[0-9a-f]{64}\b", listed.stdout):
+            subprocess.run([tool, "task", "rm", task_id, "--endpoint", p.socket], stdin=subprocess.DEVNULL, capture_output=True,
+                           timeout=DFGET_S, check=True)
+
+
 def cluster_case(run, members, go, children=None, usual=False, rounds=1, **config):
     """A cluster gets `rounds` files one after another, all peers each at once."""
     with Lab(run.programs, members, go=go, **config) as lab:
@@ -167,7 +178,9 @@ def cluster_case(run, members, go, children=None, usual=False, rounds=1, **confi
             time.sleep(SEEDS_KNOWN_S)
         peers = [p for p in lab.peers if children is None or p.name in children]
         seconds, times = 0, []
-        for _ in range(rounds):
+        for n in range(rounds):
+            if n > 0:
+                forget(run, lab)
             url, digest = run.content()
             seconds += run.fetch(lab, peers, url, digest)
             times.append(run.origin_times())
