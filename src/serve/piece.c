@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "net/addr.h"
@@ -19,6 +18,7 @@
 #include "serve/door.h"
 #include "serve/piece_conn.h"
 #include "serve/piece_trust.h"
+#include "serve/served.h"
 #include "serve/uplink.h"
 #include "store/file.h"
 #include "store/store.h"
@@ -27,17 +27,6 @@
 #define WAITING_MAX 65536
 /* Strangers are written of so often at most. */
 #define STRANGER_LOG_MS 1000
-/* How often each piece was served is remembered for so many tasks. */
-#define SERVED_TASKS_MAX 256
-
-/* How often the pieces of one task were served: those that nobody got yet go first. */
-struct served {
-	char id[TASK_ID_SIZE];
-	uint32_t pieces;
-	uint8_t *count;
-	int64_t used_ms;
-};
-
 struct piece_server {
 	struct piece_server_options o;
 	struct listener *listener;
@@ -59,7 +48,7 @@ struct piece_server {
 	uint64_t seen;                  /* bytes at the last look */
 	bool was_full;                  /* all slots were in use since */
 	struct loop_timer look;
-	struct map served;
+	struct served served;           /* pieces that nobody got yet go first */
 	struct piece_trust trust;
 	int64_t stranger_ms;            /* a stranger was last written of */
 
@@ -70,52 +59,6 @@ struct piece_server {
 	void *drained_ctx;
 	struct loop_timer drain_timer;
 };
-
-/* ---- who was served what ---- */
-
-static struct served *
-served_of(struct piece_server *s, const struct store_task *t)
-{
-	struct served *v = map_get(&s->served, slice_str(t->id)), *oldest = NULL;
-	size_t at = 0;
-
-	if (v == NULL) {
-		if (s->served.count >= SERVED_TASKS_MAX) {
-			while ((v = map_next(&s->served, &at)) != NULL)
-				if (oldest == NULL || v->used_ms < oldest->used_ms)
-					oldest = v;
-			if (oldest != NULL) {
-				map_del(&s->served, slice_str(oldest->id));
-				free(oldest->count);
-				free(oldest);
-			}
-		}
-		v = xcalloc(1, sizeof *v);
-		snprintf(v->id, sizeof v->id, "%.64s", t->id);
-		v->pieces = store_task_piece_count(t);
-		v->count = xcalloc((size_t)v->pieces + 1, 1);
-		map_put(&s->served, slice_str(v->id), v);
-	}
-	v->used_ms = loop_now_ms(s->o.loop);
-	return v;
-}
-
-static void
-note_served(struct piece_server *s, const struct store_task *t, uint32_t piece)
-{
-	struct served *v = served_of(s, t);
-
-	if (piece < v->pieces && v->count[piece] < UINT8_MAX)
-		v->count[piece]++;
-}
-
-static unsigned
-times_served(struct piece_server *s, const char *task_id, uint32_t piece)
-{
-	const struct served *v = map_get(&s->served, slice_str(task_id));
-
-	return v == NULL || piece >= v->pieces ? 0 : v->count[piece];
-}
 
 /* ---- decisions ---- */
 
@@ -210,7 +153,7 @@ decide_content(struct piece_server *s, struct piece_request *r)
 	s->active++;
 	s->metrics.started++;
 	r->began_ns = clock_mono_ns();
-	note_served(s, t, r->wanted.number);
+	served_note(&s->served, t->id, store_task_piece_count(t), r->wanted.number, loop_now_ms(s->o.loop));
 	store_task_upload_begin(t);
 	send_decision(r);
 }
@@ -228,7 +171,7 @@ next_request(struct piece_server *s, unsigned *least)
 
 	LIST_EACH(it, next, &s->waiting) {
 		struct piece_request *r = CONTAINER_OF(it, struct piece_request, queue);
-		unsigned times = times_served(s, r->task->id, r->wanted.number);
+		unsigned times = served_times(&s->served, r->task->id, r->wanted.number);
 
 		if (best == NULL || times < *least) {
 			best = r;
@@ -248,7 +191,7 @@ next_turn(struct piece_server *s, unsigned *least)
 
 	LIST_EACH(it, next, &s->wanting) {
 		struct piece_turn *t = CONTAINER_OF(it, struct piece_turn, queue);
-		unsigned times = times_served(s, t->task_id, t->number);
+		unsigned times = served_times(&s->served, t->task_id, t->number);
 
 		if (best == NULL || t->lapses < best->lapses || (t->lapses == best->lapses && times < *least)) {
 			best = t;
@@ -421,7 +364,6 @@ piece_turn_fresh(const struct piece_turn *t, uint32_t out[PIECE_FRESH_MAX])
 {
 	struct piece_server *s = t->server;
 	struct store_task *task = store_task_find(s->o.store, STORE_STANDARD, t->task_id);
-	const struct served *v = map_get(&s->served, slice_str(t->task_id));
 	uint32_t count, from;
 	size_t n = 0;
 
@@ -431,7 +373,7 @@ piece_turn_fresh(const struct piece_turn *t, uint32_t out[PIECE_FRESH_MAX])
 	for (uint32_t i = 0; i < count && n < PIECE_FRESH_MAX; i++) {
 		uint32_t number = (from + i) % count;
 
-		if (store_piece_is_finished(task, number) && (v == NULL || number >= v->pieces || v->count[number] == 0))
+		if (store_piece_is_finished(task, number) && served_times(&s->served, t->task_id, number) == 0)
 			out[n++] = number;
 	}
 	return n;
@@ -644,7 +586,7 @@ piece_server_new(const struct piece_server_options *o)
 	list_init(&s->turns);
 	list_init(&s->wanting);
 	list_init(&s->given);
-	map_init(&s->served);
+	served_init(&s->served);
 	piece_trust_init(&s->trust);
 	limit_init(&s->limit, o->bandwidth_limit);
 	door_init(&s->door);
@@ -745,9 +687,6 @@ close_side(struct loop_msg *msg)
 void
 piece_server_free(struct piece_server *s)
 {
-	struct served *v;
-	size_t at = 0;
-
 	if (s->listener != NULL)
 		listener_free(s->listener);
 	s->is_draining = true;
@@ -763,12 +702,7 @@ piece_server_free(struct piece_server *s)
 			loop_turn(s->o.loop, 100);
 	loop_timer_clear(s->o.loop, &s->look);
 	loop_timer_clear(s->o.loop, &s->drain_timer);
-	while ((v = map_next(&s->served, &at)) != NULL) {
-		map_del(&s->served, slice_str(v->id));
-		free(v->count);
-		free(v);
-	}
-	map_free(&s->served);
+	served_free(&s->served);
 	piece_trust_free(&s->trust);
 	free(s);
 }
