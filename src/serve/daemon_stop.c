@@ -135,6 +135,7 @@ bring_home(struct daemon *d)
 	if (d->parts.engine == NULL)
 		return;
 	engine_drain(d->parts.engine);
+	store_end_background(d->parts.store);
 	while ((!engine_is_idle(d->parts.engine) || d->entries.running > 0 || store_jobs_running(d->parts.store) > 0) && clock_mono_ms() < until)
 		loop_turn(d->parts.loop, 5);
 	if (!engine_is_idle(d->parts.engine))

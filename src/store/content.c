@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -186,6 +187,7 @@ store_content_create(struct store_task *t, struct err *e)
 	char name[STORE_NAME_MAX];
 	int fd, saved;
 
+	store_content_reclaim(t);
 	if (store_ready_shard(t, e) < 0 && (errno != ENOENT || store_heal(t) < 0))
 		return -1;
 	store_name(name, t->kind, t->id, "");
@@ -243,11 +245,13 @@ int
 store_content_discard(struct store_task *t, struct err *e)
 {
 	struct store *s = t->store;
-	unsigned shard = store_shard(t->id);
-	uint32_t number = s->next_tmp++;
+	struct trash *item = xcalloc(1, sizeof(*item));
 	char name[STORE_NAME_MAX], aside[32];
-	bool moved;
 	int rc;
+
+	item->kind = t->kind;
+	item->shard = store_shard(t->id);
+	item->number = s->next_tmp++;
 
 	t->generation++;
 	store_close_files(t);
@@ -255,22 +259,60 @@ store_content_discard(struct store_task *t, struct err *e)
 	store_name(name, t->kind, t->id, ".m");
 	rc = unlink_name(s, s->meta_fd, "meta", name, e);
 	if (rc == 0)
-		s->shards[t->kind][shard] |= SHARD_DELETED | SHARD_DELETED_AGAIN;
+		s->shards[t->kind][item->shard] |= SHARD_DELETED | SHARD_DELETED_AGAIN;
 	store_name(name, t->kind, t->id, ".p");
 	if (unlink_name(s, s->meta_fd, "meta", name, rc == 0 ? e : NULL) < 0)
 		rc = -1;
 	store_name(name, t->kind, t->id, "");
-	snprintf(aside, sizeof(aside), "d-%" PRIu32, number);
-	moved = s->sys->renameat(s->content_fd, name, s->tmp_fd, aside) == 0;
-	if (!moved && errno != ENOENT && unlink_name(s, s->content_fd, "content", name, rc == 0 ? e : NULL) < 0)
+	snprintf(aside, sizeof(aside), "d-%" PRIu32, item->number);
+	item->has_file = s->sys->renameat(s->content_fd, name, s->tmp_fd, aside) == 0;
+	if (!item->has_file && errno != ENOENT && unlink_name(s, s->content_fd, "content", name, rc == 0 ? e : NULL) < 0)
 		rc = -1;
-	store_trash_add(s, t->kind, t->id, number, moved);
+	store_trash_add(s, item);
 	t->journal_records = 0;
 	if (rc == 0) {
 		t->on_disk = false;
 		t->meta_is_synced = false;
 	}
 	return rc;
+}
+
+void
+store_content_discard_later(struct store_task *t, uint64_t disk_bytes)
+{
+	struct store *s = t->store;
+	struct trash *item = xcalloc(1, sizeof(*item));
+
+	t->generation++;
+	store_close_files(t);
+	item->kind = t->kind;
+	item->shard = store_shard(t->id);
+	item->has_names = true;
+	item->bytes = disk_bytes;
+	snprintf(item->id, sizeof(item->id), "%s", t->id);
+	s->shards[t->kind][item->shard] |= SHARD_DELETED | SHARD_DELETED_AGAIN;
+	s->leaving_bytes += item->bytes;
+	map_put(&s->leaving[t->kind], slice_str(item->id), item);
+	store_trash_add(s, item);
+}
+
+void
+store_content_reclaim(struct store_task *t)
+{
+	struct store *s = t->store;
+	struct trash *item = map_del(&s->leaving[t->kind], slice_str(t->id));
+	unsigned waiting = TRASH_WAITING;
+
+	if (!item)
+		return;
+	if (atomic_compare_exchange_strong(&item->state, &waiting, TRASH_AT_WORK)) {
+		if (store_trash_unlink(s, item) < 0)
+			log_warn("files of a deleted task not removed dir=%s task=%s error=\"%s\"", s->dir, t->id, strerror(errno));
+		atomic_store(&item->state, TRASH_DONE);
+	}
+	/* Another thread is at these very files: a few calls. */
+	while (atomic_load(&item->state) != TRASH_DONE)
+		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 }
 
 struct store_file *

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "store/crc32c.h"
 
 #define META_MAGIC "DFM1"
@@ -13,6 +14,9 @@
 #define META_LINKED 4
 #define META_PRIVATE 8
 #define RECORD_MAGIC "DFP1"
+#define HINT_MAGIC "DFX1"
+#define HINT_IS 1
+#define HINT_REMOVED 2
 
 enum {
 	TAG_ID = 1, TAG_PIECE_LENGTH, TAG_CONTENT_LENGTH, TAG_CREATED_AT, TAG_UPDATED_AT, TAG_FINISHED_AT, TAG_FAILED_AT, TAG_PREFETCHED_AT,
@@ -26,6 +30,12 @@ put(uint8_t *p, uint64_t v, size_t n)
 		p[n] = (uint8_t)(v & 0xff);
 		v >>= 8;
 	}
+}
+
+static unsigned
+digit_of(char c)
+{
+	return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
 static uint64_t
@@ -225,15 +235,20 @@ take_tag(unsigned tag, struct slice v, struct arena *a, struct store_meta *m)
 }
 
 static bool
+is_sound_size(uint64_t content_length, uint64_t piece_length, bool is_finished)
+{
+	if (piece_length > STORE_PIECE_LENGTH_MAX)
+		return false;
+	if (content_length == STORE_LENGTH_UNKNOWN)
+		return !is_finished;
+	return piece_length > 0 && content_length <= STORE_CONTENT_MAX &&
+		content_length / piece_length + (content_length % piece_length > 0) <= STORE_PIECES_MAX;
+}
+
+static bool
 is_sound(const struct store_meta *m)
 {
-	uint64_t n = m->content_length, p = m->piece_length;
-
-	if (!m->id || !store_id_is_valid(m->id) || p > STORE_PIECE_LENGTH_MAX)
-		return false;
-	if (n == STORE_LENGTH_UNKNOWN)
-		return m->finished_at == 0 && m->complete_at == 0;
-	return p > 0 && n <= STORE_CONTENT_MAX && n / p + (n % p > 0) <= STORE_PIECES_MAX;
+	return m->id && store_id_is_valid(m->id) && is_sound_size(m->content_length, m->piece_length, m->finished_at != 0 || m->complete_at != 0);
 }
 
 /* At most STORE_HEADERS_MAX. Damage is found later. */
@@ -322,4 +337,57 @@ store_record_decode(const uint8_t in[STORE_RECORD_BYTES], uint32_t sequence, str
 	if (out->type < STORE_RECORD_FINISHED || out->type > STORE_RECORD_CHECKPOINT)
 		return -1;
 	return 0;
+}
+
+void
+store_hint_encode(const struct store_hint *h, uint32_t sequence, uint8_t out[STORE_INDEX_BYTES])
+{
+	const int64_t times[] = { h->created_at, h->updated_at, h->finished_at, h->failed_at, h->prefetched_at, h->ttl };
+	size_t n = strlen(h->id);
+
+	memset(out, 0, STORE_INDEX_BYTES);
+	memcpy(out, HINT_MAGIC, 4);
+	out[4] = h->is_removed ? HINT_REMOVED : HINT_IS;
+	out[5] = (uint8_t)h->kind;
+	out[6] = (uint8_t)((h->is_persistent ? META_PERSISTENT : 0) | (h->is_imported ? META_IMPORTED : 0));
+	out[7] = (uint8_t)(n / 2);
+	for (size_t i = 0; i < n; i++)
+		out[8 + i / 2] |= (uint8_t)(digit_of(h->id[i]) << (i % 2 == 0 ? 4 : 0));
+	if (!h->is_removed) {
+		put(out + 72, h->content_length, 8);
+		put(out + 80, h->piece_length, 8);
+		for (size_t i = 0; i < COUNT_OF(times); i++)
+			put(out + 88 + 8 * i, (uint64_t)times[i], 8);
+		put(out + 136, h->disk_bytes, 8);
+	}
+	put(out + 152, sequence, 4);
+	put(out + 156, crc32c_update(0, out, 156), 4);
+}
+
+int
+store_hint_decode(const uint8_t in[STORE_INDEX_BYTES], uint32_t sequence, struct store_hint *out)
+{
+	int64_t *const times[] = { &out->created_at, &out->updated_at, &out->finished_at, &out->failed_at, &out->prefetched_at, &out->ttl };
+	size_t n = (size_t)in[7] * 2;
+
+	if (memcmp(in, HINT_MAGIC, 4) != 0 || get(in + 156, 4) != crc32c_update(0, in, 156) || get(in + 152, 4) != sequence)
+		return -1;
+	if ((in[4] != HINT_IS && in[4] != HINT_REMOVED) || in[5] >= STORE_KINDS || (n != 64 && n != 128))
+		return -1;
+	memset(out, 0, sizeof(*out));
+	out->is_removed = in[4] == HINT_REMOVED;
+	out->kind = (enum store_kind)in[5];
+	for (size_t i = 0; i < n; i++)
+		out->id[i] = "0123456789abcdef"[in[8 + i / 2] >> (i % 2 == 0 ? 4 : 0) & 15];
+	if (out->is_removed)
+		return 0;
+	out->is_persistent = in[6] & META_PERSISTENT;
+	out->is_imported = in[6] & META_IMPORTED;
+	out->content_length = get(in + 72, 8);
+	out->piece_length = get(in + 80, 8);
+	for (size_t i = 0; i < COUNT_OF(times); i++)
+		if (take_time(slice_make(in + 88 + 8 * i, 8), times[i]) < 0)
+			return -1;
+	out->disk_bytes = get(in + 136, 8);
+	return is_sound_size(out->content_length, out->piece_length, out->finished_at != 0) && out->disk_bytes <= 2 * STORE_CONTENT_MAX ? 0 : -1;
 }

@@ -1,5 +1,5 @@
 /*
- * The bytes of the store's own files (doc/storage.md): task records (.m) and piece journals (.p). Pure: bytes in memory only.
+ * The bytes of the store's own files (doc/storage.md): task records (.m), piece journals (.p) and the index. Pure: bytes in memory only.
  */
 #ifndef STORE_FORMAT_H
 #define STORE_FORMAT_H
@@ -73,5 +73,25 @@ struct store_record {
 void store_record_encode(const struct store_record *r, uint8_t out[STORE_RECORD_BYTES]);
 /* 0, or -1 when magic, checksum or type are wrong or the sequence is not the one expected here. */
 int store_record_decode(const uint8_t in[STORE_RECORD_BYTES], uint32_t sequence, struct store_record *out);
+
+/* ---- index ---- */
+
+#define STORE_INDEX_BYTES 160
+
+/* What the start wants to know of a task before it reads its record. */
+struct store_hint {
+	bool is_removed;                /* the task is no more; of the rest only kind and id are set */
+	enum store_kind kind;
+	char id[STORE_ID_MAX + 1];
+	bool is_persistent, is_imported;
+	uint64_t content_length;        /* or STORE_LENGTH_UNKNOWN */
+	uint64_t piece_length;
+	int64_t created_at, updated_at, finished_at, failed_at, prefetched_at, ttl;     /* 0: absent */
+	uint64_t disk_bytes;
+};
+
+void store_hint_encode(const struct store_hint *h, uint32_t sequence, uint8_t out[STORE_INDEX_BYTES]);
+/* 0, or -1 when magic, checksum or a value are wrong or the sequence is not the one expected here. */
+int store_hint_decode(const uint8_t in[STORE_INDEX_BYTES], uint32_t sequence, struct store_hint *out);
 
 #endif

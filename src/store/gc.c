@@ -38,7 +38,7 @@ int
 store_usage(struct store *s, struct store_usage *out, struct err *e)
 {
 	struct statvfs fs;
-	uint64_t total, available, taken = s->used + s->reserved;
+	uint64_t total, available, used = s->used + s->leaving_bytes, taken = used + s->reserved;
 
 	if (s->sys->fstatvfs(s->content_fd, &fs) < 0)
 		return err_sys(e, errno, "free space of %s", s->dir);
@@ -46,7 +46,7 @@ store_usage(struct store *s, struct store_usage *out, struct err *e)
 	available = (uint64_t)fs.f_bavail * fs.f_frsize;
 	if (s->o.capacity > 0) {
 		/* A budget that the file system cannot pay is cut to what it can; files of others are not ours to make room for. */
-		total = available < UINT64_MAX - s->used ? s->used + available : UINT64_MAX;
+		total = available < UINT64_MAX - used ? used + available : UINT64_MAX;
 		total = s->o.capacity < total ? s->o.capacity : total;
 		available = total > taken ? total - taken : 0;
 	} else {
@@ -54,8 +54,9 @@ store_usage(struct store *s, struct store_usage *out, struct err *e)
 	}
 	out->total = total;
 	out->available = available;
-	out->percent = percent_used(available, total);
-	out->used = s->used;
+	/* What a collection has chosen is as good as gone: it does not choose more for it. */
+	out->percent = percent_used(available + s->leaving_bytes, total);
+	out->used = used;
 	out->reserved = s->reserved;
 	for (int kind = 0; kind < STORE_KINDS; kind++)
 		out->tasks[kind] = s->tasks[kind].count;
@@ -90,11 +91,11 @@ store_check_budget(struct store_task *t, uint64_t more, struct err *e)
 {
 	struct store *s = t->store;
 
-	if (s->o.capacity == 0 || s->used + s->reserved + more <= s->o.capacity)
+	if (s->o.capacity == 0 || s->used + s->leaving_bytes + s->reserved + more <= s->o.capacity)
 		return 0;
 	store_gc_demand(s, more);
 	return err_set(e, ERR_RESOURCE_EXHAUSTED, "no space left on device: task %s needs %" PRIu64 " more bytes, %" PRIu64 " of the %" PRIu64
-		" allowed are taken", t->id, more, s->used + s->reserved, s->o.capacity);
+		" allowed are taken", t->id, more, s->used + s->leaving_bytes + s->reserved, s->o.capacity);
 }
 
 /* ---- one pass ---- */
@@ -106,6 +107,7 @@ struct pass {
 	size_t budget;
 	int64_t end_ns;                 /* monotonic; 0: none */
 	bool has_spent;
+	bool is_now;                    /* files leave their names at once, not by a job */
 	struct store_gc_result *result;
 };
 
@@ -116,30 +118,20 @@ is_in_use(const struct store_task *t)
 	return t->uses > 0 || t->is_busy || (t->file && atomic_load_explicit(&t->file->refs, memory_order_relaxed) > 1);
 }
 
-/* What removing it gives back: nothing while an output shares the inode. */
-static uint64_t
-would_free(const struct store_task *t)
-{
-	const struct store *s = t->store;
-	char name[STORE_NAME_MAX];
-	struct stat st;
-
-	store_name(name, t->kind, t->id, "");
-	if (s->sys->fstatat(s->content_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_nlink != 1)
-		return 0;
-	return (uint64_t)st.st_blocks * 512;
-}
-
 static void
 collect(struct pass *in, struct store_task *t, enum store_reason reason)
 {
 	struct store *s = in->s;
-	uint64_t freed = would_free(t), mine = t->disk_bytes;
+	/* Nothing comes back while an output shares the inode. */
+	uint64_t mine = t->disk_bytes, freed = t->is_linked ? 0 : mine;
 	struct err e = {0};
 
 	log_debug("task collected task=%s reason=%s bytes=%" PRIu64, t->id, reason == STORE_DELETED_EXPIRED ? "expired" : "space", mine);
-	if (store_task_delete(t, reason, &e) < 0)
+	/* Its caller waits for the space. */
+	if (in->is_now && store_task_delete(t, reason, &e) < 0)
 		log_warn("collected task not removed error=\"%s\"", e.text);
+	if (!in->is_now)
+		store_task_collect(t, reason);
 	in->result->freed += freed;
 	/* Against an own budget a linked file counts as freed, too: it is not the store's any more. */
 	if (s->o.capacity > 0)
@@ -161,7 +153,7 @@ is_late(const struct pass *in)
 static bool
 spend(struct pass *in)
 {
-	if (in->budget == 0 || (in->has_spent && is_late(in))) {
+	if (in->budget == 0 || (in->has_spent && is_late(in)) || (!in->is_now && in->s->trash_count >= STORE_TRASH_MAX)) {
 		in->result->has_more = true;
 		return false;
 	}
@@ -187,7 +179,7 @@ expire_standard(struct pass *in, struct list *ring)
 
 		if (t->updated_at >= in->now - in->limits->task_ttl || !spend(in))
 			return;
-		if (t->kind != STORE_STANDARD)
+		if (t->kind != STORE_STANDARD || !(t = store_sure(t)) || t->updated_at >= in->now - in->limits->task_ttl)
 			continue;
 		if (is_in_use(t))
 			spare(in, t);
@@ -202,8 +194,10 @@ expire_persistent(struct pass *in)
 	struct heap_node *first;
 
 	while ((first = heap_min(&in->s->expiry)) != NULL && first->key < in->now && spend(in)) {
-		struct store_task *t = CONTAINER_OF(first, struct store_task, expiry);
+		struct store_task *t = store_sure(CONTAINER_OF(first, struct store_task, expiry));
 
+		if (!t || first->key >= in->now)
+			continue;
 		if (is_in_use(t))
 			heap_put(&in->s->expiry, first, in->now + BUSY_AGAIN_NS);
 		else
@@ -229,7 +223,9 @@ evict_partial(struct pass *in, bool is_critical)
 			continue;
 		if (!spend(in))
 			return;
-		collect(in, t, STORE_DELETED_FOR_SPACE);
+		t = store_sure(t);
+		if (t && t->finished_at == 0 && may_evict_partial(in, t, is_critical))
+			collect(in, t, STORE_DELETED_FOR_SPACE);
 	}
 }
 
@@ -245,6 +241,9 @@ evict_finished(struct pass *in, struct list *ring)
 			continue;
 		if (!spend(in))
 			return;
+		t = store_sure(t);
+		if (!t || t->finished_at == 0 || (t->is_persistent && t->kind != STORE_STANDARD))
+			continue;
 		if (is_in_use(t))
 			spare(in, t);
 		else
@@ -286,7 +285,7 @@ store_evict_now(struct store *s)
 	static const struct store_gc_limits none;
 	struct store_gc_result r = {0};
 	struct pass in = { .s = s, .now = clock_wall_ns(), .limits = &none, .budget = SIZE_MAX, .end_ns = clock_mono_ns() + EVICT_NOW_NS,
-		.result = &r };
+		.is_now = true, .result = &r };
 
 	evict(&in);
 	if (r.evicted > 0)
@@ -349,6 +348,11 @@ store_gc_pass(struct store *s, int64_t now, const struct store_gc_limits *limits
 	struct pass in = { .s = s, .now = now, .limits = limits, .budget = budget, .result = out };
 
 	*out = (struct store_gc_result){0};
+	/* What was collected waits for its removal: first things first. */
+	if (s->trash_count >= STORE_TRASH_MAX) {
+		out->has_more = true;
+		return;
+	}
 	in.end_ns = limits->max_ns > 0 ? clock_mono_ns() + limits->max_ns : 0;
 	expire_standard(&in, &s->partial);
 	expire_standard(&in, &s->finished[STORE_STANDARD]);

@@ -21,11 +21,13 @@
 #include "base/mem.h"
 #include "store/os/file_os.h"
 
-#define TRASH_BATCH 32                          /* unlinks in a row on one thread */
+#define TRASH_BATCH 256                         /* tasks whose files one job removes: their directories then take one sync together */
 #define VERIFY_BYTES ((uint64_t)64 << 20)       /* read by one background check: it is in nobody's way for long */
 #define TREE_DEPTH 4                            /* trash-n / kind / shard / file */
 
-enum step { STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_TREE, STEP_VERIFY, STEP_CACHE, STEP_PLACED };
+enum step {
+	STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_TREE, STEP_VERIFY, STEP_CACHE, STEP_PLACED, STEP_INDEX, STEP_LOOK,
+};
 
 struct check {
 	uint32_t number;
@@ -58,6 +60,10 @@ struct store_job {
 	struct list trash;
 	struct list placed;
 	uint32_t tree_from, tree_to;
+	int fd;                         /* of the index, whose lines are in meta, for this place */
+	uint64_t at;
+	bool syncs_index;
+	unsigned look_at;               /* the shard that is read */
 };
 
 /* ---- on any thread ---- */
@@ -122,20 +128,70 @@ run_name(struct store_job *job)
 		failed(job, "sync record directory");
 }
 
+/* The record first: without it the rest is rubbish that a start removes. */
+int
+store_trash_unlink(struct store *s, const struct trash *item)
+{
+	static const struct { bool is_meta; const char *suffix; } files[] = { { true, ".m" }, { true, ".p" }, { false, "" } };
+	char name[STORE_NAME_MAX];
+	int errnum = 0;
+
+	for (size_t i = 0; i < COUNT_OF(files); i++) {
+		store_name(name, item->kind, item->id, files[i].suffix);
+		if (s->sys->unlinkat(files[i].is_meta ? s->meta_fd : s->content_fd, name, 0) < 0 && errno != ENOENT && errnum == 0)
+			errnum = errno;
+	}
+	errno = errnum;
+	return errnum == 0 ? 0 : -1;
+}
+
+static void
+unlink_trash(struct store_job *job, struct trash *item)
+{
+	unsigned waiting = TRASH_WAITING;
+	char name[STORE_NAME_MAX];
+
+	if (item->has_names && atomic_compare_exchange_strong(&item->state, &waiting, TRASH_AT_WORK)) {
+		if (store_trash_unlink(job->s, item) < 0)
+			failed(job, "unlink files of a deleted task");
+		atomic_store(&item->state, TRASH_DONE);
+	}
+	snprintf(name, sizeof(name), "d-%" PRIu32, item->number);
+	if (item->has_file && job->s->sys->unlinkat(job->s->tmp_fd, name, 0) < 0 && errno != ENOENT)
+		failed(job, "unlink deleted content");
+}
+
+static bool
+was_shard_before(const struct store_job *job, const struct trash *item)
+{
+	LIST_EACH(it, next, &job->trash) {
+		const struct trash *other = CONTAINER_OF(it, struct trash, link);
+
+		if (other == item)
+			return false;
+		if (other->kind == item->kind && other->shard == item->shard)
+			return true;
+	}
+	return false;
+}
+
 static void
 run_trash(struct store_job *job)
 {
 	struct store *s = job->s;
 	char name[STORE_NAME_MAX];
 
+	LIST_EACH(it, next, &job->trash)
+		unlink_trash(job, CONTAINER_OF(it, struct trash, link));
+	if (s->o.sync == STORE_SYNC_NONE)
+		return;
 	LIST_EACH(it, next, &job->trash) {
 		struct trash *item = CONTAINER_OF(it, struct trash, link);
 
-		snprintf(name, sizeof(name), "d-%" PRIu32, item->number);
-		if (item->has_file && s->sys->unlinkat(s->tmp_fd, name, 0) < 0 && errno != ENOENT)
-			failed(job, "unlink deleted content");
+		if (was_shard_before(job, item))
+			continue;
 		store_shard_name(name, item->kind, item->shard);
-		if (s->o.sync != STORE_SYNC_NONE && store_sync_dir(s->sys, s->meta_fd, name) < 0)
+		if (store_sync_dir(s->sys, s->meta_fd, name) < 0)
 			failed(job, "sync record directory");
 	}
 }
@@ -198,13 +254,52 @@ run_placed(struct store_job *job)
 		sync_placed(job->s->sys, CONTAINER_OF(it, struct placed, link)->path);
 }
 
+static void
+run_index(struct store_job *job)
+{
+	const struct store_sys *sys = job->s->sys;
+
+	if (store_write_all(sys, job->fd, buf_data(&job->meta), job->meta.len, job->at) < 0 ||
+	    (job->syncs_index && job->s->o.sync != STORE_SYNC_NONE && store_datasync(sys, job->fd) < 0))
+		failed(job, "write index");
+}
+
+/* Brings into memory what the control loop reads next (store_scan_shard): it shall not wait for a disk. */
+static int
+look_at(void *arg, int fd, const char *name)
+{
+	struct store_job *job = arg;
+	struct store *s = job->s;
+	char path[2 * STORE_NAME_MAX], head[512];
+	size_t n = strcspn(name, ".");
+	struct stat st;
+	int record;
+
+	if (strcmp(name + n, ".m") != 0 || n > STORE_ID_MAX)
+		return 0;
+	record = store_open_at(s->sys, fd, name, O_RDONLY, 0);
+	if (record >= 0) {
+		store_read_all(s->sys, record, head, sizeof(head), 0);
+		s->sys->close(record);
+	}
+	snprintf(path, sizeof(path), "%s/%.*s", job->shard, (int)n, name);
+	s->sys->fstatat(s->content_fd, path, &st, AT_SYMLINK_NOFOLLOW);
+	return 0;
+}
+
+static void
+run_look(struct store_job *job)
+{
+	store_each_name(job->s->sys, job->s->meta_fd, job->shard, look_at, job);
+}
+
 void
 store_job_run(struct store_job *job)
 {
 	static void (*const steps[])(struct store_job *) = {
 		[STEP_CONTENT] = run_content, [STEP_RECORD] = run_record, [STEP_NAME] = run_name,
 		[STEP_TRASH] = run_trash, [STEP_TREE] = run_tree, [STEP_VERIFY] = run_verify,
-		[STEP_CACHE] = run_cache, [STEP_PLACED] = run_placed,
+		[STEP_CACHE] = run_cache, [STEP_PLACED] = run_placed, [STEP_INDEX] = run_index, [STEP_LOOK] = run_look,
 	};
 
 	steps[job->step](job);
@@ -374,6 +469,10 @@ after_trash(struct store_job *job)
 
 		if (job->errnum == 0 && !(*state & SHARD_DELETED_AGAIN))
 			*state &= (uint8_t)~SHARD_DELETED;
+		if (item->has_names && map_get(&s->leaving[item->kind], slice_str(item->id)) == item)
+			map_del(&s->leaving[item->kind], slice_str(item->id));
+		s->leaving_bytes -= item->bytes;
+		s->trash_count--;
 		free(item);
 	}
 	end_job(job);
@@ -397,6 +496,26 @@ lost_path(struct store_task *t)
 		log_warn("content not replaced task=%s error=\"%s\"", t->id, e.text);
 }
 
+/* A job of no task. */
+static void
+after_common(struct store_job *job)
+{
+	struct store *s = job->s;
+
+	if (job->step == STEP_TREE)
+		s->tree_job = false;
+	if (job->step == STEP_INDEX)
+		store_index_written(s, job->fd, job->errnum);
+	if (job->step == STEP_LOOK) {
+		s->scan_job = false;
+		store_scan_shard(s, job->kind, job->look_at);
+	}
+	if (job->step == STEP_TRASH)
+		after_trash(job);
+	else
+		end_job(job);
+}
+
 void
 store_job_done(struct store_job *job)
 {
@@ -406,12 +525,7 @@ store_job_done(struct store_job *job)
 	if (job->errnum != 0)
 		log_warn("%s failed dir=%s task=%s error=\"%s\"", job->what, s->dir, t ? t->id : "-", strerror(job->errnum));
 	if (t == NULL) {
-		if (job->step == STEP_TREE) {
-			s->tree_job = false;
-			end_job(job);
-		} else {
-			after_trash(job);
-		}
+		after_common(job);
 		return;
 	}
 	if (job->errnum == ENOENT && !is_stale(job))
@@ -438,6 +552,8 @@ store_job_done(struct store_job *job)
 	case STEP_TRASH:
 	case STEP_CACHE:
 	case STEP_PLACED:
+	case STEP_INDEX:
+	case STEP_LOOK:
 	case STEP_TREE:         /* of no task */
 		return;
 	}
@@ -600,6 +716,39 @@ start_tree(struct store *s)
 }
 
 void
+store_index_job(struct store *s, int fd, struct buf *lines, uint32_t end, bool sync)
+{
+	struct store_job *job = new_job(s, STEP_INDEX);
+
+	job->fd = fd;
+	job->at = (uint64_t)end * STORE_INDEX_BYTES - lines->len;
+	job->syncs_index = sync;
+	job->meta = *lines;
+	*lines = BUF_INIT;
+	s->index.has_job = true;
+	go(job);
+}
+
+/* False when every shard was read. */
+static bool
+start_look(struct store *s)
+{
+	struct store_job *job;
+	enum store_kind kind;
+	unsigned shard;
+
+	if (s->scan_job || s->is_ending || store_scan_next(s, &kind, &shard) < 0)
+		return false;
+	job = new_job(s, STEP_LOOK);
+	job->kind = kind;
+	job->look_at = shard;
+	store_shard_name(job->shard, kind, shard);
+	s->scan_job = true;
+	go(job);
+	return true;
+}
+
+void
 store_pump(struct store *s)
 {
 	if (s->is_pumping)
@@ -615,7 +764,7 @@ store_pump(struct store *s)
 			start_trash(s);
 		} else if (s->old_trees > 0 && !s->tree_job) {
 			start_tree(s);
-		} else {
+		} else if (!start_look(s)) {
 			break;
 		}
 	}
@@ -623,15 +772,10 @@ store_pump(struct store *s)
 }
 
 void
-store_trash_add(struct store *s, enum store_kind kind, const char *id, uint32_t number, bool has_file)
+store_trash_add(struct store *s, struct trash *item)
 {
-	struct trash *item = xcalloc(1, sizeof(*item));
-
-	item->number = number;
-	item->kind = kind;
-	item->shard = store_shard(id);
-	item->has_file = has_file;
 	list_add_tail(&s->trash, &item->link);
+	s->trash_count++;
 	store_pump(s);
 }
 
@@ -741,6 +885,8 @@ store_tick(struct store *s, int64_t now)
 	tick_unsynced(s, now);
 	tick_dirty(s);
 	store_sync_placed(s, clock_mono_ns() - STORE_SETTLE_NS);
+	store_scan_rest(s);
+	store_index_tick(s);
 	store_pump(s);
 	store_shrink_loaded(s);
 	store_shrink_open(s);

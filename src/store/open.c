@@ -287,8 +287,10 @@ store_heal(struct store_task *t)
 		errno = ENOENT;
 		return -1;
 	}
-	if (made)
+	if (made) {
+		store_index_lost(s);
 		log_error("part of the storage directory was removed, made anew dir=%s", s->dir);
+	}
 	return 0;
 }
 
@@ -313,9 +315,14 @@ free_store(struct store *s)
 			free(t);
 		}
 		map_free(&s->tasks[kind]);
+		map_free(&s->leaving[kind]);
 	}
 	heap_free(&s->expiry);
 	forget_trash(s);
+	close_fd(s, s->index.fd);
+	close_fd(s, s->index.new_fd);
+	buf_free(&s->index.lines);
+	buf_free(&s->index.new_lines);
 	close_fd(s, s->tmp_fd);
 	close_fd(s, s->meta_fd);
 	close_fd(s, s->content_fd);
@@ -341,6 +348,7 @@ new_store(const struct store_options *o)
 	s->lock_fd = s->dir_fd = s->content_fd = s->meta_fd = s->tmp_fd = -1;
 	for (int kind = 0; kind < STORE_KINDS; kind++) {
 		map_init(&s->tasks[kind]);
+		map_init(&s->leaving[kind]);
 		list_init(&s->finished[kind]);
 	}
 	list_init(&s->partial);
@@ -352,6 +360,8 @@ new_store(const struct store_options *o)
 	list_init(&s->dirty);
 	list_init(&s->unsynced);
 	heap_init(&s->expiry);
+	s->index.fd = s->index.new_fd = -1;
+	s->scan_at = STORE_KINDS * STORE_SHARDS;
 	return s;
 }
 
@@ -360,6 +370,7 @@ store_open(const struct store_options *o, struct err *e)
 {
 	struct store *s = new_store(o);
 
+	s->is_opening = true;
 	if (make_dir(s, AT_FDCWD, s->dir, e) < 0)
 		goto fail;
 	s->dir_fd = open_dir(s, AT_FDCWD, s->dir, e);
@@ -367,11 +378,19 @@ store_open(const struct store_options *o, struct err *e)
 		goto fail;
 	if (lock(s, e) < 0 || check_version(s, e) < 0 || take_clean_mark(s, e) < 0 || make_layout(s, e) < 0 || store_recover(s, e) < 0)
 		goto fail;
+	s->is_opening = false;
 	store_pump(s);
+	store_scan_rest(s);
 	return s;
 fail:
 	free_store(s);
 	return NULL;
+}
+
+void
+store_end_background(struct store *s)
+{
+	s->is_ending = true;
 }
 
 /* Brings every task to stable storage as far as time allows; true when all are there. */
@@ -413,10 +432,13 @@ store_close(struct store *s)
 	bool is_settled;
 
 	s->o.run = NULL;
+	store_end_background(s);
 	store_pump(s);
-	is_settled = settle_all(s);
+	/* What was not read in this run is as an earlier one left it. */
+	is_settled = settle_all(s) && (s->hints == 0 || s->was_clean);
 	store_sync_placed(s, INT64_MAX);
 	store_pump(s);
+	store_index_close(s);
 	if (is_settled && store_write_file(s->sys, s->dir_fd, "CLEAN", s->file_mode, "", 0, false) < 0)
 		log_warn("mark not written path=%s/CLEAN error=\"%s\"", s->dir, strerror(errno));
 	free_store(s);

@@ -163,6 +163,8 @@ load_details(struct store_task *t, struct err *e)
 	store_name(name, t->kind, t->id, ".m");
 	if (store_meta_read(t->store, t->store->meta_fd, name, t->kind, t->id, &p->arena, &m, e) < 0)
 		return -1;
+	if (t->is_hint)
+		store_adopt(t, &m);
 	p->headers = m.headers;
 	p->header_count = m.header_count;
 	p->etag = m.etag;

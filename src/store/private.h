@@ -4,6 +4,8 @@
 #ifndef STORE_PRIVATE_H
 #define STORE_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "base/arena.h"
 #include "base/map.h"
 #include "store/file.h"
@@ -30,7 +32,7 @@
 #define SHARD_CONTENT_NEW 8
 #define SHARD_DELETED 16        /* a record was removed and that may come back after a power cut */
 #define SHARD_DELETED_AGAIN 32  /* ... since the running job began */
-#define SHARD_CONTENT_UNREAD 64 /* the start could not read it: its files may be there */
+#define SHARD_UNSEEN 64         /* not read in this run: what the index does not name may be there all the same */
 
 #define ENTRY_FINISHED 1
 #define ENTRY_CRC 2
@@ -66,13 +68,37 @@ struct store_pieces {
 	uint16_t parent_count;
 };
 
-/* A file moved aside, to be unlinked by a job. */
+/* What is left of a task that is out of the store, for a job: content moved aside as tmp/d-<number>, or all its files, under their names. */
+enum trash_state { TRASH_WAITING, TRASH_AT_WORK, TRASH_DONE };
+
 struct trash {
 	struct list link;
-	uint32_t number;                /* tmp/d-<number> */
 	enum store_kind kind;
 	unsigned shard;
-	bool has_file;
+	bool has_file;                  /* moved aside */
+	uint32_t number;
+	bool has_names;
+	_Atomic unsigned state;         /* of the names: who makes it AT_WORK removes them */
+	uint64_t bytes;                 /* that come back with them */
+	char id[STORE_ID_MAX + 1];
+};
+
+#define STORE_TRASH_MAX 2048            /* tasks waiting for their removal; a collection goes on when there are fewer */
+
+/* The list of tasks in one file (index.c). Only jobs write to it. */
+struct index {
+	int fd;                         /* -1: none */
+	uint32_t records;               /* lines in it and in `lines` */
+	struct buf lines;               /* to be written */
+	bool has_job;
+	/* While it is made anew: */
+	bool is_renewing, is_walked;
+	int new_fd;
+	uint32_t new_records, number;   /* tmp/x-<number> */
+	struct buf new_lines;
+	int kind;                       /* where the walk is */
+	size_t at, cap;
+	int64_t failed_at;              /* monotonic ns; 0: it did not */
 };
 
 /* An output to be synced. */
@@ -94,6 +120,16 @@ struct store {
 	struct map tasks[STORE_KINDS];
 	struct list partial, finished[STORE_KINDS];
 	struct list open_files, loaded, sync_queue, trash, dirty, unsynced;
+	size_t trash_count;
+	struct map leaving[STORE_KINDS];        /* trash whose names are not removed yet, by id */
+	uint64_t leaving_bytes;
+	struct index index;
+	bool is_opening, is_ending;
+	size_t hints;                   /* tasks known from the index alone */
+	unsigned scan_at;               /* kind and shard that the background looks at next */
+	bool scan_job;
+	size_t hint_at;                 /* last walk over hints without a record */
+	int hint_kind;
 	unsigned open_count, loaded_count, jobs;
 	struct list placed;
 	unsigned placed_count;
@@ -160,6 +196,12 @@ void store_content_cut(struct store_task *t);
 void store_content_remember(struct store_task *t);      /* identity */
 /* Record, journal and content out of their names; the content's bytes go by a job. */
 int store_content_discard(struct store_task *t, struct err *e);
+/* The same, all of it by a job. A task of the same id that begins before the job came to it, removes them itself. */
+void store_content_discard_later(struct store_task *t, uint64_t disk_bytes);
+void store_content_reclaim(struct store_task *t);
+int store_trash_unlink(struct store *s, const struct trash *item);      /* on any thread; the first error's errno */
+/* Out of the index like store_task_delete; its files go by a job. */
+void store_task_collect(struct store_task *t, enum store_reason reason);
 void store_close_files(struct store_task *t);
 void store_shrink_open(struct store *s);
 void store_opened(struct store_task *t);
@@ -191,7 +233,7 @@ void store_drop_cache(struct store_task *t);            /* for large content, wh
 void store_sync_request(struct store_task *t);
 void store_sync_now(struct store_task *t);              /* all steps in this call */
 void store_sync_due(struct store_task *t, int64_t now);
-void store_trash_add(struct store *s, enum store_kind kind, const char *id, uint32_t number, bool has_file);
+void store_trash_add(struct store *s, struct trash *item);
 void store_pump(struct store *s);
 
 /* ---- space (gc.c) ---- */
@@ -202,7 +244,28 @@ int store_say_inodes(struct store *s, struct err *e);
 /* Evicts for what was demanded, for no longer than a caller may be kept waiting. */
 void store_evict_now(struct store *s);
 
+/* ---- index (index.c) ---- */
+/* Makes a hint of each task in it, and keeps it open. False: there is none. */
+bool store_index_load(struct store *s);
+void store_index_note(struct store_task *t, bool is_removed);   /* a line more */
+void store_index_tick(struct store *s);
+/* A job that takes these lines, the last of `end`, to the file, and may sync it (job.c); it comes back with its descriptor. */
+void store_index_job(struct store *s, int fd, struct buf *lines, uint32_t end, bool sync);
+void store_index_written(struct store *s, int fd, int errnum);
+void store_index_lost(struct store *s);                         /* its name was removed */
+void store_index_close(struct store *s);
+
 /* ---- start (open.c, recover.c) ---- */
+/* A task for use: what is known from the index alone is compared with its record first. NULL when there is none. */
+struct store_task *store_lookup(struct store *s, enum store_kind kind, const char *id);
+struct store_task *store_sure(struct store_task *t);
+/* The record of a hint was read: its values are the task's from now on. */
+void store_adopt(struct store_task *t, const struct store_meta *m);
+/* Reads one shard as the start does. */
+void store_scan_shard(struct store *s, enum store_kind kind, unsigned shard);
+/* The next shard that was not read in this run: 0, or -1 when there is none. */
+int store_scan_next(struct store *s, enum store_kind *kind, unsigned *shard);
+void store_scan_rest(struct store *s);
 /* A path of this task was not there: makes every directory that somebody removed anew. Running jobs go on. -1 with errno. */
 int store_heal(struct store_task *t);
 int store_recover(struct store *s, struct err *e);

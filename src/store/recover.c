@@ -1,6 +1,7 @@
 /*
- * The start: reads every task record, drops what has none, and puts the tasks in order of their last access. Piece journals are
- * left for the first use of their task, so that the time of a start grows with tasks, not with pieces.
+ * What is on disk becomes tasks. A start reads every record, drops what has none, and puts the tasks in order of their last access; with an
+ * index (index.c) it takes the index's word at first, and reads the records shard by shard in the background, each one earlier where its task
+ * is asked for. Piece journals are left for the first use of their task, so that the time of a start grows with tasks, not with pieces.
  */
 #include "store/private.h"
 
@@ -17,19 +18,167 @@
 #include "base/mem.h"
 
 #define TMP_KEEP_NS ((int64_t)24 * 3600 * 1000000000)   /* scratch of others in tmp/ is left alone for a day */
+#define REST_TASKS 4096                                 /* looked at by one turn of the last walk */
 
 struct scan {
 	struct store *s;
 	enum store_kind kind;
-	int root;                       /* meta_fd or content_fd */
 	unsigned shard;
 	const char *shard_name;
-	int (*file)(void *arg, int fd, const char *name);
-	uint8_t exists, is_new;         /* bits of a shard that is there */
 	struct arena arena;
 	struct buf journals;            /* names in the running shard, each with its NUL */
 	size_t orphans, damaged, foreign;
 };
+
+/* ---- one task ---- */
+
+static void
+lose_content(struct store_task *t)
+{
+	struct store *s = t->store;
+	char name[STORE_NAME_MAX];
+
+	log_warn("content file is missing, pieces dropped task=%s", t->id);
+	store_name(name, t->kind, t->id, ".p");
+	if (s->sys->unlinkat(s->meta_fd, name, 0) < 0 && errno != ENOENT)
+		log_warn("not removed path=%s/meta/%s error=\"%s\"", s->dir, name, strerror(errno));
+	t->finished_at = 0;
+	t->pieces_finished = 0;
+	t->bytes_finished = 0;
+	t->has_identity = t->is_linked = t->is_synced = false;
+	t->meta_version++;
+	if (list_is_empty(&t->dirty))
+		list_add_tail(&s->dirty, &t->dirty);
+}
+
+static void
+look_at_content(struct store_task *t)
+{
+	struct store *s = t->store;
+	char name[STORE_NAME_MAX];
+	struct stat st;
+
+	store_name(name, t->kind, t->id, "");
+	if (s->sys->fstatat(s->content_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		/* Not to be looked at is not gone. */
+		if (errno != ENOENT)
+			return;
+	} else if (S_ISREG(st.st_mode)) {
+		store_task_account(t, (uint64_t)st.st_blocks * 512);
+		return;
+	}
+	store_task_account(t, 0);
+	lose_content(t);
+}
+
+static void
+note_unsynced(struct store_task *t)
+{
+	struct store *s = t->store;
+
+	if (t->is_synced || s->o.sync == STORE_SYNC_NONE || t->piece_length == 0 || (t->finished_at == 0 && s->was_clean))
+		return;
+	/* What an unclean stop left unsynced gets its checkpoint (after its check) in turn. */
+	t->unsynced_bytes = 1;
+	t->checkpoint_at = clock_wall_ns();
+	list_add_tail(&s->unsynced, &t->unsynced);
+}
+
+void
+store_adopt(struct store_task *t, const struct store_meta *m)
+{
+	/* A hint that was right keeps its place in the order. Where it was not, the task changed after the index: it is among the youngest. */
+	bool is_news = !t->is_hint || t->updated_at != m->updated_at || (t->finished_at != 0) != (m->finished_at != 0);
+
+	if (t->is_hint)
+		t->store->hints--;
+	t->is_hint = false;
+	t->is_recovered = true;
+	t->is_persistent = m->is_persistent;
+	t->is_imported = m->is_imported;
+	t->is_linked = m->is_linked;
+	t->is_private = m->is_private;
+	t->content_length = m->content_length;
+	t->piece_length = m->piece_length;
+	t->created_at = m->created_at;
+	t->updated_at = m->updated_at;
+	t->written_at = m->updated_at;
+	t->finished_at = m->finished_at;
+	t->failed_at = m->failed_at;
+	t->prefetched_at = m->prefetched_at;
+	t->ttl = m->ttl;
+	t->has_identity = m->has_identity;
+	t->id_ino = m->identity.ino;
+	t->id_size = m->identity.size;
+	t->id_mtime_ns = m->identity.mtime_ns;
+	t->is_synced = m->finished_at != 0 && m->complete_at != 0;
+	t->meta_is_synced = true;
+	t->on_disk = true;
+	t->pieces_finished = t->finished_at != 0 ? store_task_piece_count(t) : 0;
+	t->bytes_finished = t->finished_at != 0 ? t->content_length : 0;
+	look_at_content(t);
+	note_unsynced(t);
+	if ((is_news || t->finished_at != m->finished_at) && !t->store->is_opening)
+		store_task_place(t);
+	if (is_news && !t->store->is_opening)
+		store_index_note(t, false);
+}
+
+/* A task that has no good record, and its hint if there is one. What could not be read is not taken for lost: its files stay. */
+static void
+end_hint(struct store_task *t, bool files_stay)
+{
+	if (!t || !t->is_hint)
+		return;
+	if (files_stay)
+		t->on_disk = false;
+	store_task_delete(t, STORE_DELETED_DAMAGED, NULL);
+}
+
+/* Of a task that the index names, or that may be there all the same. */
+static struct store_task *
+read_task(struct store *s, enum store_kind kind, const char *id, struct store_task *t)
+{
+	char name[STORE_NAME_MAX];
+	struct store_meta m;
+	struct err e = {0};
+	struct arena a;
+
+	arena_init(&a, 0);
+	store_name(name, kind, id, ".m");
+	if (store_meta_read(s, s->meta_fd, name, kind, id, &a, &m, &e) == 0) {
+		if (!t)
+			t = store_task_new(s, kind, id);
+		store_adopt(t, &m);
+	} else {
+		if (t || e.sys != ENOENT)
+			log_warn("task record not read, task left out task=%s error=\"%s\"", id, e.text);
+		end_hint(t, e.sys != ENOENT && e.code != ERR_DATA_LOSS);
+		t = NULL;
+	}
+	arena_free(&a);
+	return t;
+}
+
+struct store_task *
+store_sure(struct store_task *t)
+{
+	return t->is_hint ? read_task(t->store, t->kind, t->id, t) : t;
+}
+
+struct store_task *
+store_lookup(struct store *s, enum store_kind kind, const char *id)
+{
+	struct store_task *t = map_get(&s->tasks[kind], slice_str(id));
+
+	if (t)
+		return store_sure(t);
+	if (!store_id_is_valid(id) || !(s->shards[kind][store_shard(id)] & SHARD_UNSEEN) || map_get(&s->leaving[kind], slice_str(id)))
+		return NULL;
+	return read_task(s, kind, id, NULL);
+}
+
+/* ---- one shard ---- */
 
 /* Splits "<id><suffix>" of this shard. 0, or -1 for a name that is not ours. */
 static int
@@ -59,44 +208,13 @@ foreign(struct scan *in, const char *name)
 		log_warn("file is not the store's, left alone path=%s/%s", in->shard_name, name);
 }
 
-static void
-adopt(struct scan *in, const char *id, const struct store_meta *m)
-{
-	struct store_task *t = store_task_new(in->s, in->kind, id);
-
-	t->is_recovered = true;
-	t->is_persistent = m->is_persistent;
-	t->is_imported = m->is_imported;
-	t->is_linked = m->is_linked;
-	t->is_private = m->is_private;
-	t->content_length = m->content_length;
-	t->piece_length = m->piece_length;
-	t->created_at = m->created_at;
-	t->updated_at = m->updated_at;
-	t->written_at = m->updated_at;
-	t->finished_at = m->finished_at;
-	t->failed_at = m->failed_at;
-	t->prefetched_at = m->prefetched_at;
-	t->ttl = m->ttl;
-	t->has_identity = m->has_identity;
-	t->id_ino = m->identity.ino;
-	t->id_size = m->identity.size;
-	t->id_mtime_ns = m->identity.mtime_ns;
-	t->is_synced = m->finished_at != 0 && m->complete_at != 0;
-	t->meta_is_synced = true;
-	t->on_disk = true;
-	if (t->finished_at != 0) {
-		t->pieces_finished = store_task_piece_count(t);
-		t->bytes_finished = t->content_length;
-	}
-}
-
 static int
 see_record(void *arg, int fd, const char *name)
 {
 	struct scan *in = arg;
 	char id[STORE_ID_MAX + 1];
 	const char *suffix;
+	struct store_task *t;
 	struct store_meta m;
 	struct err e = {0};
 
@@ -108,15 +226,21 @@ see_record(void *arg, int fd, const char *name)
 		buf_append(&in->journals, name, strlen(name) + 1);
 		return 0;
 	}
+	t = map_get(&in->s->tasks[in->kind], slice_str(id));
+	/* What this run knows already, or is about to remove. */
+	if ((t && !t->is_hint) || map_get(&in->s->leaving[in->kind], slice_str(id)))
+		return 0;
 	arena_reset(&in->arena);
 	if (store_meta_read(in->s, fd, name, in->kind, id, &in->arena, &m, &e) == 0) {
-		adopt(in, id, &m);
+		store_adopt(t ? t : store_task_new(in->s, in->kind, id), &m);
 	} else if (e.code == ERR_DATA_LOSS) {
 		log_warn("task record is damaged, task removed path=%s/%s error=\"%s\"", in->shard_name, name, e.text);
 		in->damaged++;
+		end_hint(t, false);
 		remove_file(in, fd, name);
 	} else {
 		log_warn("task record not read, left alone path=%s/%s error=\"%s\"", in->shard_name, name, e.text);
+		end_hint(t, true);
 	}
 	return 0;
 }
@@ -135,7 +259,7 @@ has_record(struct scan *in, const char *id)
 static void
 see_orphan(struct scan *in, int fd, const char *name, const char *id)
 {
-	if (has_record(in, id))
+	if (map_get(&in->s->tasks[in->kind], slice_str(id)) || map_get(&in->s->leaving[in->kind], slice_str(id)) || has_record(in, id))
 		return;
 	in->orphans++;
 	remove_file(in, fd, name);
@@ -143,7 +267,7 @@ see_orphan(struct scan *in, int fd, const char *name, const char *id)
 
 /* The journals of a shard, once all its records were seen. */
 static void
-see_journals(struct scan *in, const char *shard)
+see_journals(struct scan *in)
 {
 	const char *name = (const char *)buf_data(&in->journals), *end;
 	char id[STORE_ID_MAX + 1], path[STORE_NAME_MAX + 16];
@@ -152,9 +276,9 @@ see_journals(struct scan *in, const char *shard)
 	if (!name)
 		return;
 	for (end = name + in->journals.len; name < end; name += strlen(name) + 1) {
-		if (split(in, name, id, &suffix) < 0 || map_get(&in->s->tasks[in->kind], slice_str(id)))
+		if (split(in, name, id, &suffix) < 0)
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", shard, name);
+		snprintf(path, sizeof(path), "%s/%s", in->shard_name, name);
 		see_orphan(in, in->s->meta_fd, path, id);
 	}
 	buf_clear(&in->journals);
@@ -166,66 +290,120 @@ see_content(void *arg, int fd, const char *name)
 	struct scan *in = arg;
 	char id[STORE_ID_MAX + 1];
 	const char *suffix;
-	struct store_task *t;
-	struct stat st;
 
-	if (split(in, name, id, &suffix) < 0 || *suffix != '\0') {
+	if (split(in, name, id, &suffix) < 0 || *suffix != '\0')
 		foreign(in, name);
-		return 0;
-	}
-	t = map_get(&in->s->tasks[in->kind], slice_str(id));
-	if (!t) {
+	else
 		see_orphan(in, fd, name, id);
-		return 0;
-	}
-	if (in->s->sys->fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-		/* Not to be looked at is not gone. */
-		t->has_content = errno != ENOENT;
-		return 0;
-	}
-	if (!S_ISREG(st.st_mode))
-		return 0;
-	t->has_content = true;
-	store_task_account(t, (uint64_t)st.st_blocks * 512);
 	return 0;
 }
 
-static int
-see_shard(void *arg, int fd, const char *name)
+static void
+see_shard(struct scan *in, enum store_kind kind, unsigned shard)
 {
-	struct scan *in = arg;
+	struct store *s = in->s;
+	uint8_t *state = &s->shards[kind][shard];
 	char path[STORE_NAME_MAX];
 
-	(void)fd;
-	if (strlen(name) != 3 || strspn(name, "0123456789abcdef") != 3) {
-		in->shard_name = store_kind_dirs[in->kind];
-		foreign(in, name);
-		return 0;
-	}
-	in->shard = store_shard(name);
-	store_shard_name(path, in->kind, in->shard);
+	in->kind = kind;
+	in->shard = shard;
+	store_shard_name(path, kind, shard);
 	in->shard_name = path;
-	in->s->shards[in->kind][in->shard] |= in->exists;
-	if (!in->s->was_clean)
-		in->s->shards[in->kind][in->shard] |= in->is_new;
-	if (store_each_name(in->s->sys, in->root, path, in->file, in) < 0) {
-		log_warn("directory not read path=%s/%s error=\"%s\"", in->root == in->s->meta_fd ? "meta" : "content", path, strerror(errno));
-		if (in->root == in->s->content_fd)
-			in->s->shards[in->kind][in->shard] |= SHARD_CONTENT_UNREAD;
+	if (*state & SHARD_META && store_each_name(s->sys, s->meta_fd, path, see_record, in) < 0)
+		log_warn("directory not read path=meta/%s error=\"%s\"", path, strerror(errno));
+	see_journals(in);
+	if (*state & SHARD_CONTENT && store_each_name(s->sys, s->content_fd, path, see_content, in) < 0)
+		log_warn("directory not read path=content/%s error=\"%s\"", path, strerror(errno));
+	*state &= (uint8_t)~SHARD_UNSEEN;
+}
+
+static void
+end_scan(struct scan *in)
+{
+	arena_free(&in->arena);
+	buf_free(&in->journals);
+	if (in->orphans + in->damaged > 0)
+		log_info("store cleaned dir=%s orphans=%zu damaged=%zu", in->s->dir, in->orphans, in->damaged);
+}
+
+void
+store_scan_shard(struct store *s, enum store_kind kind, unsigned shard)
+{
+	struct scan in = { .s = s };
+
+	arena_init(&in.arena, 0);
+	see_shard(&in, kind, shard);
+	end_scan(&in);
+}
+
+int
+store_scan_next(struct store *s, enum store_kind *kind, unsigned *shard)
+{
+	for (; s->scan_at < STORE_KINDS * STORE_SHARDS; s->scan_at++) {
+		*kind = (enum store_kind)(s->scan_at / STORE_SHARDS);
+		*shard = s->scan_at % STORE_SHARDS;
+		if (s->shards[*kind][*shard] & SHARD_UNSEEN) {
+			s->scan_at++;
+			return 0;
+		}
 	}
-	see_journals(in, path);
+	return -1;
+}
+
+/* What is a hint still when all shards were read has no record, or it was not to be read. */
+void
+store_scan_rest(struct store *s)
+{
+	size_t budget = s->o.run ? REST_TASKS : SIZE_MAX;
+	struct store_task *t;
+
+	if (s->is_ending || s->scan_job || s->scan_at < STORE_KINDS * STORE_SHARDS)
+		return;
+	while (s->hints > 0 && budget-- > 0) {
+		t = map_next(&s->tasks[s->hint_kind], &s->hint_at);
+		if (t) {
+			store_sure(t);
+			continue;
+		}
+		s->hint_kind = (s->hint_kind + 1) % STORE_KINDS;
+		s->hint_at = 0;
+	}
+}
+
+/* ---- the start ---- */
+
+struct shards {
+	struct store *s;
+	int kind;
+	uint8_t exists, is_new;
+};
+
+static int
+see_shard_name(void *arg, int fd, const char *name)
+{
+	struct shards *in = arg;
+	struct store *s = in->s;
+
+	(void)fd;
+	if (strlen(name) != 3 || strspn(name, "0123456789abcdef") != 3)
+		log_warn("file is not the store's, left alone path=%s/%s", store_kind_dirs[in->kind], name);
+	else
+		s->shards[in->kind][store_shard(name)] |= (uint8_t)(in->exists | SHARD_UNSEEN | (s->was_clean ? 0 : in->is_new));
 	return 0;
 }
 
 static int
-scan_kind(struct scan *in, int root, int (*file)(void *, int, const char *), uint8_t exists, uint8_t is_new, struct err *e)
+list_shards(struct store *s, struct err *e)
 {
-	in->root = root;
-	in->file = file;
-	in->exists = exists;
-	in->is_new = is_new;
-	if (store_each_name(in->s->sys, root, store_kind_dirs[in->kind], see_shard, in) < 0)
-		return err_sys(e, errno, "read %s/%s/%s", in->s->dir, root == in->s->meta_fd ? "meta" : "content", store_kind_dirs[in->kind]);
+	for (int kind = 0; kind < STORE_KINDS; kind++) {
+		struct shards meta = { s, kind, SHARD_META, SHARD_META_NEW | SHARD_DELETED };
+		struct shards content = { s, kind, SHARD_CONTENT, SHARD_CONTENT_NEW };
+
+		if (store_each_name(s->sys, s->meta_fd, store_kind_dirs[kind], see_shard_name, &meta) < 0)
+			return err_sys(e, errno, "read %s/meta/%s", s->dir, store_kind_dirs[kind]);
+		if (store_each_name(s->sys, s->content_fd, store_kind_dirs[kind], see_shard_name, &content) < 0)
+			return err_sys(e, errno, "read %s/content/%s", s->dir, store_kind_dirs[kind]);
+	}
 	return 0;
 }
 
@@ -238,45 +416,10 @@ by_access(const void *a, const void *b)
 }
 
 static void
-lose_content(struct store_task *t)
-{
-	struct store *s = t->store;
-	char name[STORE_NAME_MAX];
-
-	log_warn("content file is missing, pieces dropped task=%s", t->id);
-	store_name(name, t->kind, t->id, ".p");
-	if (s->sys->unlinkat(s->meta_fd, name, 0) < 0 && errno != ENOENT)
-		log_warn("not removed path=%s/meta/%s error=\"%s\"", s->dir, name, strerror(errno));
-	t->finished_at = 0;
-	t->pieces_finished = 0;
-	t->bytes_finished = 0;
-	t->has_identity = t->is_linked = t->is_synced = false;
-	t->meta_version++;
-	list_add_tail(&s->dirty, &t->dirty);
-}
-
-static void
-settle(struct store_task *t, int64_t now)
-{
-	struct store *s = t->store;
-
-	if (!t->has_content && !(s->shards[t->kind][store_shard(t->id)] & SHARD_CONTENT_UNREAD))
-		lose_content(t);
-	store_task_place(t);
-	if (t->is_synced || s->o.sync == STORE_SYNC_NONE || t->piece_length == 0 || (t->finished_at == 0 && s->was_clean))
-		return;
-	/* What an unclean stop left unsynced gets its checkpoint (after its check) in turn. */
-	t->unsynced_bytes = 1;
-	t->checkpoint_at = now;
-	list_add_tail(&s->unsynced, &t->unsynced);
-}
-
-static void
 put_in_order(struct store *s)
 {
 	size_t count = 0, n = 0, at;
 	struct store_task **all, *t;
-	int64_t now = clock_wall_ns();
 
 	for (int kind = 0; kind < STORE_KINDS; kind++)
 		count += s->tasks[kind].count;
@@ -286,7 +429,7 @@ put_in_order(struct store *s)
 			all[n++] = t;
 	qsort(all, n, sizeof(struct store_task *), by_access);
 	for (size_t i = 0; i < n; i++)
-		settle(all[i], now);
+		store_task_place(all[i]);
 	free(all);
 }
 
@@ -295,7 +438,7 @@ clean_tmp(void *arg, int fd, const char *name)
 {
 	struct store *s = arg;
 	struct stat st;
-	bool is_ours = (name[0] == 'm' || name[0] == 'p' || name[0] == 'd') && name[1] == '-' && name[2 + strspn(name + 2, "0123456789")] == '\0';
+	bool is_ours = strchr("mpdx", name[0]) && name[1] == '-' && name[2 + strspn(name + 2, "0123456789")] == '\0';
 
 	if (!is_ours && (s->sys->fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
 	    (int64_t)st.st_mtim.tv_sec * 1000000000 > clock_wall_ns() - TMP_KEEP_NS))
@@ -309,23 +452,20 @@ int
 store_recover(struct store *s, struct err *e)
 {
 	struct scan in = { .s = s };
-	int rc = 0;
+	enum store_kind kind;
+	unsigned shard;
 
-	arena_init(&in.arena, 0);
-	for (int kind = 0; kind < STORE_KINDS && rc == 0; kind++) {
-		in.kind = (enum store_kind)kind;
-		rc = scan_kind(&in, s->meta_fd, see_record, SHARD_META, SHARD_META_NEW | SHARD_DELETED, e);
-		if (rc == 0)
-			rc = scan_kind(&in, s->content_fd, see_content, SHARD_CONTENT, SHARD_CONTENT_NEW, e);
-	}
-	arena_free(&in.arena);
-	buf_free(&in.journals);
-	if (rc < 0)
+	if (list_shards(s, e) < 0)
 		return -1;
-	put_in_order(s);
 	if (store_each_name(s->sys, s->tmp_fd, ".", clean_tmp, s) < 0)
 		log_warn("directory not read path=%s/tmp error=\"%s\"", s->dir, strerror(errno));
-	if (in.orphans + in.damaged > 0)
-		log_info("store cleaned dir=%s orphans=%zu damaged=%zu", s->dir, in.orphans, in.damaged);
+	s->scan_at = 0;
+	if (!store_index_load(s)) {
+		arena_init(&in.arena, 0);
+		while (store_scan_next(s, &kind, &shard) == 0)
+			see_shard(&in, kind, shard);
+		end_scan(&in);
+	}
+	put_in_order(s);
 	return 0;
 }

@@ -45,6 +45,7 @@ struct store_options {
 	uint64_t capacity;              /* byte budget; 0: the file system is the limit */
 	unsigned mode;                  /* of directories; 0: 0750. Files get its read and write bits (0640) */
 	unsigned max_open;              /* idle content files kept open; 0: 128 */
+	unsigned index_from;            /* tasks from which on an index of all is kept, for a quick start; 0: 1024 */
 	const struct store_sys *sys;    /* NULL: the system's calls */
 	/* Takes a job to another thread, which calls store_job_run(job) and brings it back to the control loop for store_job_done(job).
 	 * Jobs may run one at a time or together. NULL: they run inside the call that makes them (tests, dfget alone). */
@@ -64,6 +65,8 @@ struct store *store_open(const struct store_options *o, struct err *e);
  * under way and no task or file in use by others any more. */
 #define STORE_CLOSE_MAX_MS 5000
 void store_close(struct store *s);
+/* No more records are read in the background: the owner waits for the jobs that run, to close. */
+void store_end_background(struct store *s);
 
 /* On any thread. */
 void store_job_run(struct store_job *job);
@@ -123,7 +126,7 @@ struct store_task {
 	int64_t id_mtime_ns;
 	bool has_identity;
 	bool on_disk;                   /* there is a task record */
-	bool has_content;               /* seen by the recovery */
+	bool is_hint;                   /* known from the index alone: compared with its record before use */
 	bool meta_is_synced;            /* and it is on stable storage: replace it only by one that is, too */
 	bool is_trusted;                /* all finished pieces were written or checked in this run */
 	bool is_busy;                   /* a job works on it */

@@ -105,6 +105,7 @@ store_task_written(struct store_task *t)
 	t->written_version = t->meta_version;
 	t->is_failing = false;
 	list_del(&t->dirty);
+	store_index_note(t, false);
 }
 
 static void
@@ -179,7 +180,7 @@ store_task_unfinish(struct store_task *t)
 struct store_task *
 store_task_find(struct store *s, enum store_kind kind, const char *id)
 {
-	struct store_task *t = map_get(&s->tasks[kind], key(id));
+	struct store_task *t = store_lookup(s, kind, id);
 	struct err e = {0};
 
 	if (t && store_load(t, &e) < 0)
@@ -207,7 +208,7 @@ store_task_begin(struct store *s, enum store_kind kind, const char *id, int64_t 
 		err_set(e, ERR_INVALID_ARGUMENT, "task id is not 64 or 128 lower-case hex digits");
 		return NULL;
 	}
-	t = map_get(&s->tasks[kind], key(id));
+	t = store_lookup(s, kind, id);
 	if (t && store_load(t, &load_error) < 0) {
 		if (!remove_damaged(t, &load_error)) {
 			if (e)
@@ -604,14 +605,20 @@ store_task_reset(struct store_task *t, struct err *e)
 	return rc;
 }
 
-int
-store_task_delete(struct store_task *t, enum store_reason reason, struct err *e)
+static int
+end_task(struct store_task *t, enum store_reason reason, bool later, struct err *e)
 {
 	struct store *s = t->store;
-	int rc;
+	uint64_t disk_bytes = t->disk_bytes;
+	int rc = 0;
 
 	if (t->is_deleted)
 		return 0;
+	if (t->on_disk)
+		store_index_note(t, true);
+	if (t->is_hint)
+		s->hints--;
+	t->is_hint = false;
 	map_del(&s->tasks[t->kind], key(t->id));
 	promise(t, false);
 	store_task_account(t, 0);
@@ -624,12 +631,27 @@ store_task_delete(struct store_task *t, enum store_reason reason, struct err *e)
 	t->uses++;
 	if (s->o.deleted)
 		s->o.deleted(s->o.arg, t, reason);
-	rc = t->on_disk ? store_content_discard(t, e) : 0;
+	if (t->on_disk && later)
+		store_content_discard_later(t, disk_bytes);
+	else if (t->on_disk)
+		rc = store_content_discard(t, e);
 	t->on_disk = false;
 	t->uses--;
 	store_close_files(t);
 	store_task_free_if_unused(t);
 	return rc;
+}
+
+int
+store_task_delete(struct store_task *t, enum store_reason reason, struct err *e)
+{
+	return end_task(t, reason, false, e);
+}
+
+void
+store_task_collect(struct store_task *t, enum store_reason reason)
+{
+	end_task(t, reason, true, NULL);
 }
 
 void

@@ -175,12 +175,18 @@ static void
 linked_output_is_not_counted_as_freed(void **state)
 {
 	struct store_gc_limits limits = { .task_ttl = SECOND };
+	struct store_output_options o = { .target = test_path("out") };
 	struct store *s = open_budget(0);
 	struct store_gc_result r;
+	struct store_task *t;
+	struct store_file *f;
 
 	(void)state;
-	test_download(s, 1, PIECE);
-	assert_int_equal(link(test_task_path("content", 1, ""), test_path("out")), 0);
+	t = test_download(s, 1, PIECE);
+	f = store_task_file(t, NULL);
+	assert_int_equal(store_output_link(f, &o, NULL), 0);
+	store_task_linked(t, f);
+	store_file_unref(f);
 	store_gc_pass(s, NOW + HOUR, &limits, 10, &r);
 	assert_int_equal(r.expired, 1);
 	assert_int_equal(r.freed, 0);
