@@ -320,6 +320,31 @@ see_top(void *arg, int fd, const char *name)
 	return 0;
 }
 
+/* A start does without what is wrong there, so it is no damage. */
+static void
+check_index(struct check *c)
+{
+	int fd = store_open_at(c->sys, c->meta, "index", O_RDONLY, 0);
+	uint8_t line[STORE_INDEX_BYTES];
+	struct store_hint h;
+	uint32_t k = 0;
+	ssize_t n;
+
+	if (fd < 0 && errno != ENOENT)
+		found(c, STORE_FOUND_FOREIGN, "meta/index: not readable: %s", strerror(errno));
+	if (fd < 0)
+		return;
+	while ((n = store_read_all(c->sys, fd, line, sizeof(line), (uint64_t)k * STORE_INDEX_BYTES)) == (ssize_t)sizeof(line) &&
+	    store_hint_decode(line, k, &h) == 0)
+		k++;
+	if (n < 0)
+		found(c, STORE_FOUND_FOREIGN, "meta/index: not readable: %s", strerror(errno));
+	else if (n > 0)
+		found(c, STORE_FOUND_RUBBISH, "meta/index: line %" PRIu32 " at byte %" PRIu64 " is damaged, the rest says nothing", k,
+			(uint64_t)k * STORE_INDEX_BYTES);
+	c->sys->close(fd);
+}
+
 static void
 see_part(struct check *c, const char *part, int dir)
 {
@@ -382,8 +407,10 @@ store_check(const struct store_check_options *o, struct store_check_result *out,
 	c.meta = open_part(&c, "meta");
 	c.content = open_part(&c, "content");
 	store_each_name(c.sys, c.dir, ".", see_top, &c);
-	if (c.meta >= 0)
+	if (c.meta >= 0) {
+		check_index(&c);
 		see_part(&c, "meta", c.meta);
+	}
 	if (c.content >= 0)
 		see_part(&c, "content", c.content);
 	store_each_name(c.sys, c.dir, "tmp", see_scratch, &c);

@@ -110,10 +110,37 @@ test_quick_sys(void)
 	return &sys;
 }
 
+static unsigned test_index_from;        /* 1: every store has an index; 0: none here is large enough for one */
+
 static inline struct store_options
 test_options(void)
 {
-	return (struct store_options){ .dir = test_path("store"), .keep = true, .sync = STORE_SYNC_COMPLETE, .sys = test_quick_sys() };
+	return (struct store_options){ .dir = test_path("store"), .keep = true, .sync = STORE_SYNC_COMPLETE, .index_from = test_index_from,
+		.sys = test_quick_sys() };
+}
+
+/* Jobs that wait until test_work, as if the other thread had not come to them yet: for store_options.run. */
+static struct store_job *test_jobs[64];
+static unsigned test_job_count;
+
+static inline void
+test_hold(void *arg, struct store_job *job)
+{
+	(void)arg;
+	assert_true(test_job_count < COUNT_OF(test_jobs));
+	test_jobs[test_job_count++] = job;
+}
+
+static inline void
+test_work(void)
+{
+	while (test_job_count > 0) {
+		struct store_job *job = test_jobs[0];
+
+		memmove(test_jobs, test_jobs + 1, --test_job_count * sizeof(struct store_job *));
+		store_job_run(job);
+		store_job_done(job);
+	}
 }
 
 static inline struct store *

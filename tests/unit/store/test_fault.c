@@ -256,6 +256,7 @@ setup(void **state)
 {
 	FILE *shared = tmpfile();
 
+	test_index_from = 1;
 	memset(&fault, 0, sizeof(fault));
 	if (!shared || ftruncate(fileno(shared), sizeof(*life)) < 0)
 		return -1;

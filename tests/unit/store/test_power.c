@@ -112,6 +112,7 @@ setup(void **state)
 {
 	static struct life here;
 
+	test_index_from = 1;
 	life = &here;
 	return test_setup(state);
 }
