@@ -349,7 +349,7 @@ store_hint_encode(const struct store_hint *h, uint32_t sequence, uint8_t out[STO
 	memcpy(out, HINT_MAGIC, 4);
 	out[4] = h->is_removed ? HINT_REMOVED : HINT_IS;
 	out[5] = (uint8_t)h->kind;
-	out[6] = (uint8_t)((h->is_persistent ? META_PERSISTENT : 0) | (h->is_imported ? META_IMPORTED : 0));
+	out[6] = (uint8_t)((h->is_persistent ? META_PERSISTENT : 0) | (h->is_imported ? META_IMPORTED : 0) | (h->is_private ? META_PRIVATE : 0));
 	out[7] = (uint8_t)(n / 2);
 	for (size_t i = 0; i < n; i++)
 		out[8 + i / 2] |= (uint8_t)(digit_of(h->id[i]) << (i % 2 == 0 ? 4 : 0));
@@ -383,6 +383,7 @@ store_hint_decode(const uint8_t in[STORE_INDEX_BYTES], uint32_t sequence, struct
 		return 0;
 	out->is_persistent = in[6] & META_PERSISTENT;
 	out->is_imported = in[6] & META_IMPORTED;
+	out->is_private = in[6] & META_PRIVATE;
 	out->content_length = get(in + 72, 8);
 	out->piece_length = get(in + 80, 8);
 	for (size_t i = 0; i < COUNT_OF(times); i++)

@@ -83,7 +83,7 @@ struct store_hint {
 	bool is_removed;                /* the task is no more; of the rest only kind and id are set */
 	enum store_kind kind;
 	char id[STORE_ID_MAX + 1];
-	bool is_persistent, is_imported;
+	bool is_persistent, is_imported, is_private;
 	uint64_t content_length;        /* or STORE_LENGTH_UNKNOWN */
 	uint64_t piece_length;
 	int64_t created_at, updated_at, finished_at, failed_at, prefetched_at, ttl;     /* 0: absent */

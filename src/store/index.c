@@ -66,6 +66,7 @@ take_hint(struct store *s, const struct store_hint *h)
 	}
 	t->is_persistent = h->is_persistent;
 	t->is_imported = h->is_imported;
+	t->is_private = h->is_private;
 	t->content_length = h->content_length;
 	t->piece_length = h->piece_length;
 	t->created_at = h->created_at;
@@ -125,6 +126,7 @@ encode(const struct store_task *t, bool is_removed, uint32_t sequence, uint8_t o
 {
 	struct store_hint h = {
 		.is_removed = is_removed, .kind = t->kind, .is_persistent = t->is_persistent, .is_imported = t->is_imported,
+		.is_private = t->is_private,
 		.content_length = t->content_length, .piece_length = t->piece_length, .created_at = t->created_at,
 		.updated_at = t->updated_at, .finished_at = t->finished_at, .failed_at = t->failed_at, .prefetched_at = t->prefetched_at,
 		.ttl = t->ttl, .disk_bytes = t->disk_bytes,
