@@ -272,7 +272,9 @@ on_error(void *ctx, enum http_failure f, const struct err *e)
 	struct proxy_direct *d = ctx;
 	struct proxy_side *side = d->side;
 	struct http_exchange *x = d->x;
+	const struct h1 *head = http_exchange_request(x);
 	bool head_sent = d->head_sent;
+	char url[URL_REDACTED_MAX];
 	struct err why = *e;
 
 	if (d->is_mirror && f == HTTP_NO_TLS)
@@ -284,7 +286,8 @@ on_error(void *ctx, enum http_failure f, const struct err *e)
 		    PROXY_BY_BACKEND, NULL, 0, why.text);
 		return;
 	}
-	log_warn("upstream broke off within its answer client=%s error=\"%s\"", conn_peer_text(http_exchange_conn(x)), e->text);
+	log_warn("upstream broke off within its answer client=%s method=%.*s target=\"%s\" error=\"%s\"", conn_peer_text(http_exchange_conn(x)),
+	    SLICE_ARG(head->method), url_redact_text(head->target, url), e->text);
 	atomic_fetch_add_explicit(&side->proxy->counts.failed, 1, memory_order_relaxed);
 	http_exchange_abort(x);
 }
