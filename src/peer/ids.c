@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "base/rand.h"
 #include "proto/common.h"
 #include "text/registry_url.h"
@@ -38,12 +39,7 @@ peer_id_make(char out[PEER_ID_SIZE], const char *ip, const char *hostname, bool 
 bool
 task_id_is_valid(struct slice id)
 {
-	if (id.n != TASK_ID_LENGTH)
-		return false;
-	for (size_t i = 0; i < id.n; i++)
-		if (!((id.p[i] >= '0' && id.p[i] <= '9') || (id.p[i] >= 'a' && id.p[i] <= 'f')))
-			return false;
-	return true;
+	return id.n == TASK_ID_LENGTH && hex_span_lower(id) == id.n;
 }
 
 static struct slice

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/hex.h"
 
 static const char hex_digits[] = "0123456789abcdef";
 static const char alphabets[2][65] = {
@@ -18,18 +19,6 @@ hex_encode(struct slice in, struct buf *out)
 		buf_append_u8(out, (uint8_t)hex_digits[in.p[i] >> 4]);
 		buf_append_u8(out, (uint8_t)hex_digits[in.p[i] & 15]);
 	}
-}
-
-static int
-hex_value(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 int

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "text/utf8.h"
 
 struct reader {
@@ -60,14 +61,11 @@ read_hex4(struct reader *r, uint32_t *out)
 	uint32_t v = 0;
 
 	for (int i = 0; i < 4; i++, r->at++) {
-		int c = peek(r);
+		int digit = hex_value((uint32_t)peek(r));
 
-		if (c >= '0' && c <= '9')
-			v = v << 4 | (uint32_t)(c - '0');
-		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-			v = v << 4 | (uint32_t)((c | 0x20) - 'a' + 10);
-		else
+		if (digit < 0)
 			return fail(r, "four hex digits are wanted after \\u");
+		v = v << 4 | (uint32_t)digit;
 	}
 	*out = v;
 	return 0;

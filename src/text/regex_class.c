@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "text/regex_parser.h"
 #include "text/utf8.h"
@@ -146,18 +147,6 @@ full:
 }
 
 /* ---- escapes ---- */
-
-static int
-hex_value(uint32_t c)
-{
-	if (regex_is_digit(c))
-		return (int)(c - '0');
-	if (c >= 'a' && c <= 'f')
-		return (int)(c - 'a') + 10;
-	if (c >= 'A' && c <= 'F')
-		return (int)(c - 'A') + 10;
-	return -1;
-}
 
 /* "\x2f", "\x{2f}", "\u002f", "\U0000002f" behind the letter; start is the place of the backslash. */
 static int

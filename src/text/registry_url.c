@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/hex.h"
+
 /* Last place of `what` in s, or -1. */
 static ptrdiff_t
 find_last(struct slice s, const char *what)
@@ -48,17 +50,14 @@ registry_url_digest(struct slice url, char out[REGISTRY_DIGEST_SIZE])
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
 		struct registry_url u;
 		struct slice hex;
-		size_t good = 0;
 
 		if (!registry_url_parse(url, kinds[i], &u) || !slice_starts(u.reference, "sha256:"))
 			continue;
 		hex = slice_sub(u.reference, 7, u.reference.n);
-		while (good < hex.n && ((hex.p[good] >= '0' && hex.p[good] <= '9') || (hex.p[good] >= 'a' && hex.p[good] <= 'f')))
-			good++;
-		if (good != hex.n || good != REGISTRY_DIGEST_SIZE - 1)
+		if (hex.n != REGISTRY_DIGEST_SIZE - 1 || hex_span_lower(hex) != hex.n)
 			continue;
-		memcpy(out, hex.p, good);
-		out[good] = '\0';
+		memcpy(out, hex.p, hex.n);
+		out[hex.n] = '\0';
 		return true;
 	}
 	return false;

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "text/utf8.h"
 
 struct reader {
@@ -150,15 +151,6 @@ end_statement(struct reader *r)
 }
 
 /* ---- strings ---- */
-
-static int
-hex_value(uint8_t c)
-{
-	if (isdigit(c))
-		return c - '0';
-	c = (uint8_t)tolower(c);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 static bool
 read_code_point(struct reader *r, struct buf *out, size_t digits)

@@ -4,21 +4,10 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hex.h"
 #include "text/idna.h"
 
 #define IPV6_GROUPS 8
-
-static int
-digit_value(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 static uint8_t
 at(struct slice s, size_t i)
@@ -75,8 +64,8 @@ read_ipv6(struct slice s, uint16_t groups[IPV6_GROUPS])
 			i++;
 			continue;
 		}
-		while (i < s.n && i < from + 4 && digit_value(s.p[i]) >= 0)
-			v = v << 4 | (unsigned)digit_value(s.p[i++]);
+		while (i < s.n && i < from + 4 && hex_value(s.p[i]) >= 0)
+			v = v << 4 | (unsigned)hex_value(s.p[i++]);
 		if (at(s, i) == '.') {
 			i = n + 2 <= IPV6_GROUPS ? read_ipv4_tail(s, from, groups + n) : 0;
 			if (i == 0 || i != s.n)
@@ -148,7 +137,7 @@ read_ipv4_number(struct slice s, uint64_t *out)
 		s = slice_sub(s, base == 16 ? 2 : 1, s.n);
 	}
 	for (size_t i = 0; i < s.n; i++) {
-		int d = digit_value(s.p[i]);
+		int d = hex_value(s.p[i]);
 
 		if (d < 0 || d >= (int)base)
 			return -1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "text/utf8.h"
 #include "text/yaml_parser.h"
@@ -13,18 +14,6 @@ static bool
 is_digit(char c)
 {
 	return c >= '0' && c <= '9';
-}
-
-static int
-hex_value(char c)
-{
-	if (is_digit(c))
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 static bool
@@ -46,7 +35,7 @@ is_based_int(const char *s, size_t n)
 		return false;
 	base = s[1] == 'x' ? 16 : s[1] == 'o' ? 8 : s[1] == 'b' ? 2 : 0;
 	for (size_t i = 2; i < n; i++) {
-		int v = hex_value(s[i]);
+		int v = hex_value((uint8_t)s[i]);
 
 		if (v < 0 || v >= base)
 			return false;
@@ -168,7 +157,7 @@ read_hex(struct yaml_parser *y, size_t k, size_t n, uint32_t *out)
 {
 	*out = 0;
 	for (size_t i = 0; i < n; i++) {
-		int v = hex_value(yaml_peek(y, k + i));
+		int v = hex_value((uint8_t)yaml_peek(y, k + i));
 
 		if (v < 0)
 			return -1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "text/encode.h"
 #include "text/utf8.h"
@@ -255,24 +256,14 @@ grpc_encode_message(struct slice text, struct buf *out)
 	}
 }
 
-static int
-hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 void
 grpc_decode_message(struct slice value, struct buf *out)
 {
 	struct buf raw = BUF_INIT;
 
 	for (size_t i = 0; i < value.n; i++) {
-		if (value.p[i] == '%' && value.n - i > 2 && hex_digit(value.p[i + 1]) >= 0 && hex_digit(value.p[i + 2]) >= 0) {
-			buf_append_u8(&raw, (uint8_t)(hex_digit(value.p[i + 1]) << 4 | hex_digit(value.p[i + 2])));
+		if (value.p[i] == '%' && value.n - i > 2 && hex_value(value.p[i + 1]) >= 0 && hex_value(value.p[i + 2]) >= 0) {
+			buf_append_u8(&raw, (uint8_t)(hex_value(value.p[i + 1]) << 4 | hex_value(value.p[i + 2])));
 			i += 2;
 		} else {
 			buf_append_u8(&raw, value.p[i]);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "wire/h1.h"
+#include "base/hex.h"
 #include "wire/h1_state.h"
 
 static enum h1_event
@@ -17,18 +18,6 @@ take_data(struct h1 *p, struct slice *in, struct slice *data)
 	*in = slice_sub(*in, n, in->n);
 	p->left -= n;
 	return H1_DATA;
-}
-
-static int
-hex_value(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 /* One byte of "<hex>[;extension]\r\n". */
