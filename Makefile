@@ -177,6 +177,12 @@ e2e-programs: all $(TEST_PROGRAMS)
 e2e: e2e-programs
 	@BUILD=$(abspath $(BUILD)) PYTHON=$(PYTHON) tests/run-all $(abspath $(BUILD)) "" "$(E2E)"
 
+# Mixed load on the proxies for SOAK minutes: no error that it did not cause, no growth after the first minute. Also: make SAN=address,undefined soak.
+SOAK ?= 15
+.PHONY: soak
+soak: e2e-programs
+	@$(PYTHON) tests/e2e/soak_proxy.py $(abspath $(BUILD)) $(SOAK)
+
 # Beside real programs given by path: make interop SCHEDULER=... MANAGER=... DFDAEMON=... DFGET=...; INTEROP="--only NAME" for a part.
 .PHONY: interop
 interop: e2e-programs
