@@ -12,6 +12,7 @@
 #include "cluster/manager.h"
 #include "config/config.h"
 #include "net/dns.h"
+#include "net/pb_time.h"
 #include "net/rpc_client.h"
 #include "proto/common.h"
 #include "proto/health.h"
@@ -160,7 +161,7 @@ announce_to(struct scheduler_peer *p)
 {
 	struct cluster *c = p->cluster;
 	int64_t interval = c->o.config->scheduler.announce_interval_ms;
-	struct google_duration duration = {.seconds = interval / 1000, .nanos = (int32_t)(interval % 1000) * 1000000};
+	struct google_duration duration = pb_duration_ms(interval);
 	struct common_host host;
 	struct scheduler_announce_host_request r = {.host = &host, .interval = &duration};
 	struct rpc_call_opts opts = {.total_ms = CALL_MS};

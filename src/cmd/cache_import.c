@@ -17,6 +17,7 @@
 #include "cmd/table.h"
 #include "cmd/tool.h"
 #include "config/local_addr.h"
+#include "net/pb_time.h"
 #include "proto/common.h"
 #include "proto/dfdaemon.h"
 #include "text/json.h"
@@ -108,12 +109,6 @@ whole_ms(int64_t ns)
 	return ms <= 0 || ms > TIMEOUT_MAX_MS ? TIMEOUT_MAX_MS : ms;
 }
 
-static struct google_duration
-duration_of(int64_t ns)
-{
-	return (struct google_duration){.seconds = ns / 1000000000, .nanos = (int32_t)(ns % 1000000000)};
-}
-
 static void
 on_imported(void *ctx, const void *answer)
 {
@@ -126,7 +121,7 @@ on_imported(void *ctx, const void *answer)
 static int
 import(const struct options *o)
 {
-	struct google_duration ttl = duration_of(o->ttl.n), timeout = duration_of(o->timeout.n);
+	struct google_duration ttl = pb_duration(o->ttl.n), timeout = pb_duration(o->timeout.n);
 	struct dfdaemon_upload_persistent_cache_task_request r = {
 		.content_for_calculating_task_id = slice_str(o->content_for_id), .persistent_replica_count = (uint64_t)o->replicas.n,
 		.tag = slice_str(o->tag), .application = slice_str(o->application), .has_piece_length = o->piece_length.is_set,
@@ -172,12 +167,6 @@ cache_import(int argc, char **argv)
 
 /* ---- stat ---- */
 
-static int64_t
-ns_of(const struct google_duration *d)
-{
-	return d == NULL || d->seconds < 0 || d->seconds > INT64_MAX / 1000000000 - 1 ? 0 : d->seconds * 1000000000 + d->nanos;
-}
-
 static void
 add_slice(struct table *t, struct slice s)
 {
@@ -203,7 +192,7 @@ print_table(const struct common_persistent_cache_task *m)
 	/* How many there are stands in the JSON: scripts know this column as it is. */
 	snprintf(count, sizeof count, "%llu", (unsigned long long)m->persistent_replica_count);
 	table_add(&t, count);
-	table_add(&t, m->ttl != NULL ? units_format_duration(ns_of(m->ttl), size) : "-");
+	table_add(&t, m->ttl != NULL ? units_format_duration(pb_duration_ns(m->ttl), size) : "-");
 	table_add(&t, m->created_at != NULL ? table_time(m->created_at->seconds, time) : "");
 	table_add(&t, m->updated_at != NULL ? table_time(m->updated_at->seconds, time) : "");
 	table_print(&t);
@@ -215,18 +204,6 @@ json_number(struct json_writer *w, const char *name, uint64_t n)
 {
 	json_write_key(w, name);
 	json_write_u64(w, n);
-}
-
-static void
-json_time(struct json_writer *w, const char *name, const struct google_timestamp *at)
-{
-	char text[TABLE_TIME_MAX];
-
-	json_write_key(w, name);
-	if (at != NULL)
-		json_write_str(w, table_time_utc(at->seconds, text));
-	else
-		json_write_null(w);
 }
 
 static void
@@ -248,9 +225,9 @@ print_json(const struct common_persistent_cache_task *m)
 	json_number(&w, "persistent_replica_count", m->persistent_replica_count);
 	json_number(&w, "current_persistent_replica_count", m->current_persistent_replica_count);
 	json_number(&w, "current_replica_count", m->current_replica_count);
-	json_number(&w, "ttl_seconds", (uint64_t)(ns_of(m->ttl) / 1000000000));
-	json_time(&w, "created_at", m->created_at);
-	json_time(&w, "updated_at", m->updated_at);
+	json_number(&w, "ttl_seconds", (uint64_t)(pb_duration_ns(m->ttl) / 1000000000));
+	tool_json_time(&w, "created_at", m->created_at);
+	tool_json_time(&w, "updated_at", m->updated_at);
 	json_end_object(&w);
 	json_end_array(&w);
 	buf_append_u8(&text, '\n');

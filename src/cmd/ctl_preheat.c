@@ -12,6 +12,7 @@
 #include "cmd/get.h"
 #include "cmd/report.h"
 #include "cmd/tool.h"
+#include "net/pb_time.h"
 #include "peer/ids.h"
 #include "proto/scheduler.h"
 
@@ -124,7 +125,7 @@ fill(struct lists *l, const struct options *o, struct err *e)
 		l->headers[l->n_headers++] = (struct pb_pair){.key = slice_trim(slice_sub(text, 0, (size_t)colon)),
 			.value = slice_trim(slice_sub(text, (size_t)colon + 1, text.n))};
 	}
-	l->timeout = (struct google_duration){.seconds = o->timeout.n / 1000000000, .nanos = (int32_t)(o->timeout.n % 1000000000)};
+	l->timeout = pb_duration(o->timeout.n);
 	l->storage = (struct common_object_storage){
 		.region = slice_str(o->region), .endpoint = slice_str(o->storage_endpoint), .access_key_id = slice_str(o->key_id),
 		.access_key_secret = slice_str(o->key_secret), .session_token = slice_str(o->session_token),

@@ -10,6 +10,7 @@
 #include "cmd/report.h"
 #include "cmd/table.h"
 #include "cmd/tool.h"
+#include "net/pb_time.h"
 #include "proto/dfdaemon.h"
 #include "text/json.h"
 #include "text/units.h"
@@ -80,12 +81,6 @@ add_time(struct table *t, const struct google_timestamp *at)
 	table_add(t, at != NULL ? table_time(at->seconds, text) : "-");
 }
 
-static int64_t
-ns_of(const struct google_duration *d)
-{
-	return d == NULL || d->seconds < 0 || d->seconds > INT64_MAX / 1000000000 - 1 ? 0 : d->seconds * 1000000000 + d->nanos;
-}
-
 static void
 add_row(struct table *t, const struct row *r)
 {
@@ -94,7 +89,7 @@ add_row(struct table *t, const struct row *r)
 	add_text(t, r->id);
 	if (r->is_pinnable) {
 		table_add(t, r->persistent ? "true" : "false");
-		table_add(t, units_format_duration(ns_of(r->ttl), text));
+		table_add(t, units_format_duration(pb_duration_ns(r->ttl), text));
 	}
 	add_size(t, r->has_piece_length, r->piece_length);
 	add_size(t, r->has_content_length, r->content_length);
@@ -115,18 +110,6 @@ json_size(struct json_writer *w, const char *name, bool is_there, uint64_t n)
 }
 
 static void
-json_time(struct json_writer *w, const char *name, const struct google_timestamp *at)
-{
-	char text[TABLE_TIME_MAX];
-
-	json_write_key(w, name);
-	if (at != NULL)
-		json_write_str(w, table_time_utc(at->seconds, text));
-	else
-		json_write_null(w);
-}
-
-static void
 json_row(struct json_writer *w, const struct row *r)
 {
 	json_begin_object(w);
@@ -136,14 +119,14 @@ json_row(struct json_writer *w, const struct row *r)
 		json_write_key(w, "persistent");
 		json_write_bool(w, r->persistent);
 		json_write_key(w, "ttl_seconds");
-		json_write_i64(w, ns_of(r->ttl) / 1000000000);
+		json_write_i64(w, pb_duration_ns(r->ttl) / 1000000000);
 	}
 	json_size(w, "piece_length", r->has_piece_length, r->piece_length);
 	json_size(w, "content_length", r->has_content_length, r->content_length);
-	json_time(w, "created_at", r->created);
-	json_time(w, "finished_at", r->finished);
-	json_time(w, "failed_at", r->failed);
-	json_time(w, "updated_at", r->updated);
+	tool_json_time(w, "created_at", r->created);
+	tool_json_time(w, "finished_at", r->finished);
+	tool_json_time(w, "failed_at", r->failed);
+	tool_json_time(w, "updated_at", r->updated);
 	json_end_object(w);
 }
 

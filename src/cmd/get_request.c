@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "cmd/get.h"
 #include "config/local_addr.h"
+#include "net/pb_time.h"
 #include "peer/ids.h"
 #include "text/encode.h"
 
@@ -311,8 +312,7 @@ get_request_make_export(struct get_plan *p)
 	d->tag = slice_str(o->tag);
 	d->application = slice_str(o->application);
 	d->timeout = &p->timeout;
-	d->timeout->seconds = o->timeout.n / 1000000000;
-	d->timeout->nanos = (int32_t)(o->timeout.n % 1000000000);
+	*d->timeout = pb_duration(o->timeout.n);
 	d->force_hard_link = o->force_hard_link;
 	d->overwrite = o->overwrite;
 	add_remote_ip(p);
@@ -332,8 +332,7 @@ get_request_make(struct get_plan *p, struct err *e)
 	d->has_piece_length = o->piece_length.is_set;
 	d->piece_length = (uint64_t)o->piece_length.n;
 	d->timeout = &p->timeout;
-	d->timeout->seconds = o->timeout.n / 1000000000;
-	d->timeout->nanos = (int32_t)(o->timeout.n % 1000000000);
+	*d->timeout = pb_duration(o->timeout.n);
 	d->disable_back_to_source = o->disable_back_to_source;
 	d->scheduling_policy = strcmp(o->scheduling_policy, "always") == 0;
 	d->force_hard_link = o->force_hard_link;

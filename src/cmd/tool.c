@@ -9,11 +9,14 @@
 #include "base/mem.h"
 #include "cmd/get.h"
 #include "cmd/report.h"
+#include "cmd/table.h"
 #include "config/paths.h"
 #include "net/addr.h"
 #include "net/dns.h"
 #include "net/loop.h"
 #include "net/rpc_client.h"
+#include "proto/google.h"
+#include "text/json.h"
 #include "wire/grpc.h"
 
 #define CONNECT_MS 3000
@@ -186,4 +189,16 @@ tool_ask(const struct tool_call *c)
 	loop_free(a.loop);
 	free(host);
 	return code;
+}
+
+void
+tool_json_time(struct json_writer *w, const char *name, const struct google_timestamp *at)
+{
+	char text[TABLE_TIME_MAX];
+
+	json_write_key(w, name);
+	if (at != NULL)
+		json_write_str(w, table_time_utc(at->seconds, text));
+	else
+		json_write_null(w);
 }

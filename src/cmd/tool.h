@@ -9,6 +9,8 @@
 
 #include "cmd/options.h"
 
+struct google_timestamp;
+struct json_writer;
 struct loop;
 struct pb_method;
 struct rpc_channel;
@@ -37,5 +39,7 @@ struct tool_call {
 
 /* Asks and calls on_answer; a failure is reported on standard error. The exit code. */
 int tool_ask(const struct tool_call *c);
+/* A member of an object: the time in UTC, null for none. */
+void tool_json_time(struct json_writer *w, const char *name, const struct google_timestamp *at);
 
 #endif

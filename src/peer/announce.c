@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/loop.h"
+#include "net/pb_time.h"
 #include "net/rpc_client.h"
 #include "peer/announce_kind.h"
 #include "peer/ids.h"
@@ -90,8 +91,8 @@ announce_piece(struct announce *a, const struct store_piece *p, bool from_source
 {
 	/* Never 0: that counts as missing. */
 	uint64_t ns = p->cost_ns > 0 ? (uint64_t)p->cost_ns : 1;
-	struct google_duration cost = {.seconds = (int64_t)(ns / 1000000000), .nanos = (int32_t)(ns % 1000000000)};
-	struct google_timestamp created = {.seconds = p->created_at / 1000000000, .nanos = (int32_t)(p->created_at % 1000000000)};
+	struct google_duration cost = pb_duration((int64_t)ns);
+	struct google_timestamp created = pb_timestamp(p->created_at);
 	char digest[32];
 	struct common_piece piece = {
 		.number = p->number, .offset = p->offset, .length = p->length, .has_traffic_type = true, .traffic_type = from_source ? 0 : 1,

@@ -19,6 +19,7 @@
 #include "cluster/cluster.h"
 #include "config/config.h"
 #include "net/loop.h"
+#include "net/pb_time.h"
 #include "net/rpc_client.h"
 #include "peer/engine.h"
 #include "peer/ids.h"
@@ -476,7 +477,7 @@ static void
 ask_start(void *ctx)
 {
 	struct import *i = ctx;
-	struct google_duration ttl = {.seconds = i->ttl_ns / 1000000000, .nanos = (int32_t)(i->ttl_ns % 1000000000)};
+	struct google_duration ttl = pb_duration(i->ttl_ns);
 	struct scheduler_upload_persistent_cache_task_started_request r = {
 		.host_id = slice_str(cluster_host(i->engine->o.cluster)->id), .task_id = slice_str(i->id), .peer_id = slice_str(i->peer_id),
 		.persistent_replica_count = i->replicas, .tag = slice_str(i->tag), .application = slice_str(i->application),

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "cluster/cluster.h"
 #include "config/config.h"
+#include "net/pb_time.h"
 #include "net/rpc_client.h"
 #include "peer/engine.h"
 #include "peer/prepare.h"
@@ -16,14 +17,6 @@
 #include "proto/google.h"
 #include "proto/scheduler.h"
 #include "text/url.h"
-
-static int64_t
-ns_of(int64_t seconds, int32_t nanos)
-{
-	if (seconds < 0 || seconds > INT64_MAX / 1000000000 - 1)
-		return 0;
-	return seconds * 1000000000 + nanos;
-}
 
 static bool
 wants_replica(const struct task *t)
@@ -49,10 +42,8 @@ start(struct task *t, uint64_t length, uint64_t piece_length, const struct googl
 	const struct task_caller *c = first_caller(t);
 	char url[URL_REDACTED_MAX];
 
-	if (ttl != NULL)
-		s.ttl = ns_of(ttl->seconds, ttl->nanos);
-	if (created != NULL)
-		s.created_at = ns_of(created->seconds, created->nanos);
+	s.ttl = pb_duration_ns(ttl);
+	s.created_at = pb_timestamp_ns(created);
 	if (t->store->kind == STORE_PERSISTENT && c != NULL)
 		s.url = url_redact_text(c->download.url, url);
 	if (piece_length_check(piece_length, e) < 0 || store_task_start(t->store, &s, clock_wall_ns(), NULL, e) < 0 ||

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "net/pb_time.h"
 #include "proto/common.h"
 #include "proto/google.h"
 #include "scheduler/decide.h"
@@ -245,8 +246,7 @@ timestamp(const struct sched_resources *r, struct arena *a, int64_t ms)
 
 	if (!t)
 		return NULL;
-	t->seconds = (ms + r->wall_ms) / 1000;
-	t->nanos = (int32_t)((ms + r->wall_ms) % 1000) * 1000000;
+	*t = pb_timestamp_ms(ms + r->wall_ms);
 	return t;
 }
 
@@ -334,8 +334,7 @@ answer_peer(struct sched_resources *r, struct sched_peer *p, struct arena *a, st
 	out->concurrent_piece_count = p->concurrent_pieces;
 	if (!out->cost || !out->task || !out->host || !out->created_at || !out->updated_at)
 		goto full;
-	out->cost->seconds = p->cost_ms / 1000;
-	out->cost->nanos = (int32_t)(p->cost_ms % 1000) * 1000000;
+	*out->cost = pb_duration_ms(p->cost_ms);
 	if (!p->host->wire)
 		make_wire(p->host);
 	if (pb_decode(&common_host_desc, slice_make(p->host->wire, p->host->n_wire), a, out->host, e) < 0)

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "net/pb_time.h"
 #include "proto/common.h"
 #include "proto/google.h"
 #include "scheduler/persist.h"
@@ -15,7 +16,7 @@ timestamp(struct arena *a, int64_t wall_ms)
 	struct google_timestamp *t = arena_alloc(a, sizeof *t);
 
 	if (t)
-		*t = (struct google_timestamp){ .seconds = wall_ms / 1000, .nanos = (int32_t)(wall_ms % 1000) * 1000000 };
+		*t = pb_timestamp_ms(wall_ms);
 	return t;
 }
 
@@ -25,7 +26,7 @@ duration(struct arena *a, int64_t ms)
 	struct google_duration *d = arena_alloc(a, sizeof *d);
 
 	if (d)
-		*d = (struct google_duration){ .seconds = ms / 1000, .nanos = (int32_t)(ms % 1000) * 1000000 };
+		*d = pb_duration_ms(ms);
 	return d;
 }
 

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "cluster/cluster.h"
 #include "config/config.h"
+#include "net/pb_time.h"
 #include "net/os/sockopt.h"
 #include "peer/engine.h"
 #include "peer/origin.h"
@@ -51,12 +52,6 @@ struct download {
 
 /* ---- messages ---- */
 
-static struct google_timestamp
-timestamp_of(int64_t wall_ns)
-{
-	return (struct google_timestamp){.seconds = wall_ns / 1000000000, .nanos = (int32_t)(wall_ns % 1000000000)};
-}
-
 static void
 send_message(struct download *d, struct dfdaemon_download_task_response *r)
 {
@@ -81,7 +76,7 @@ send_length(struct download *d, const struct task_started *s)
 static void
 send_started(struct download *d, const struct task_started *s)
 {
-	struct google_timestamp now = timestamp_of(clock_wall_ns());
+	struct google_timestamp now = pb_timestamp(clock_wall_ns());
 	struct common_range range = {.start = s->range.start, .length = s->range.length};
 	struct dfdaemon_download_task_started_response r = {
 		.content_length = s->store->content_length, .range = s->has_range ? &range : NULL, .is_finished = s->is_finished,
@@ -122,8 +117,8 @@ piece_message(const struct store_piece *p, enum task_traffic traffic, struct pie
 		.cost = &room->cost, .created_at = &room->created,
 	};
 
-	room->cost = (struct google_duration){.seconds = (int64_t)(p->cost_ns / 1000000000), .nanos = (int32_t)(p->cost_ns % 1000000000)};
-	room->created = timestamp_of(p->created_at);
+	room->cost = pb_duration((int64_t)p->cost_ns);
+	room->created = pb_timestamp(p->created_at);
 	if (p->has_crc) {
 		snprintf(room->digest, sizeof room->digest, "crc32:%lu", (unsigned long)p->crc);
 		m.digest = slice_str(room->digest);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cluster/cluster.h"
 #include "net/loop.h"
+#include "net/pb_time.h"
 #include "net/rpc_client.h"
 #include "proto/common.h"
 #include "proto/dfdaemon.h"
@@ -57,7 +58,7 @@ timestamp(struct stat_room *room, int64_t wall_ns)
 	if (wall_ns == 0)
 		return NULL;
 	room->used++;
-	*t = (struct google_timestamp){.seconds = wall_ns / 1000000000, .nanos = (int32_t)(wall_ns % 1000000000)};
+	*t = pb_timestamp(wall_ns);
 	return t;
 }
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cluster/cluster.h"
+#include "net/pb_time.h"
 #include "net/os/sockopt.h"
 #include "net/rpc_client.h"
 #include "peer/engine.h"
@@ -71,14 +72,6 @@ find(struct persistent_service *v, enum store_kind kind, struct slice task_id, c
 	if (t == NULL)
 		err_set(e, ERR_NOT_FOUND, "%s%s not found: %s", what, kind_names[kind], id);
 	return t;
-}
-
-static int64_t
-ns_of(const struct google_duration *d)
-{
-	if (d == NULL || d->seconds < 0 || d->seconds > INT64_MAX / 1000000000 - 1)
-		return 0;
-	return d->seconds * 1000000000 + d->nanos;
 }
 
 /* ---- downloads ---- */
@@ -192,8 +185,8 @@ upload_cache(struct rpc_stream *s, void *ctx, const void *request)
 	struct persistent_service *v = ctx;
 	struct import_request ask = {
 		.path = r->path, .content_for_id = r->content_for_calculating_task_id, .tag = r->tag, .application = r->application,
-		.piece_length = r->has_piece_length ? r->piece_length : 0, .replicas = r->persistent_replica_count, .ttl_ns = ns_of(r->ttl),
-		.timeout_ms = ns_of(r->timeout) / 1000000,
+		.piece_length = r->has_piece_length ? r->piece_length : 0, .replicas = r->persistent_replica_count, .ttl_ns = pb_duration_ns(r->ttl),
+		.timeout_ms = pb_duration_ns(r->timeout) / 1000000,
 	};
 	struct peercred cred;
 	struct upload *u;
@@ -357,7 +350,7 @@ timestamp(struct stat_room *room, int64_t wall_ns)
 	if (wall_ns == 0)
 		return NULL;
 	room->used++;
-	*t = (struct google_timestamp){.seconds = wall_ns / 1000000000, .nanos = (int32_t)(wall_ns % 1000000000)};
+	*t = pb_timestamp(wall_ns);
 	return t;
 }
 
@@ -374,7 +367,7 @@ describe(const struct store_task *t, struct stat_room *room)
 	if (r.has_content_length)
 		r.content_length = t->content_length;
 	room->used = 0;
-	room->ttl = (struct google_duration){.seconds = t->ttl / 1000000000, .nanos = (int32_t)(t->ttl % 1000000000)};
+	room->ttl = pb_duration(t->ttl);
 	r.created_at = timestamp(room, t->created_at);
 	r.updated_at = timestamp(room, t->updated_at);
 	r.failed_at = timestamp(room, t->failed_at);
