@@ -166,6 +166,7 @@ class User:
         self.containers = f"{self.home}/.config/containers"
         os.makedirs(self.containers)
         os.mkdir(f"{self.home}/run")
+        os.mkdir(self.run_dir)
         self.put("policy.json", json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         self.put("registries.conf", "")
         self.login()

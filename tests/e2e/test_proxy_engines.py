@@ -7,6 +7,7 @@ usage: test_proxy_engines.py BUILD_DIR [TEST...]"""
 import contextlib
 import hashlib
 import http.client
+import json
 import os
 import random
 import re
@@ -18,9 +19,10 @@ import threading
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import make_file, run_tests, wait_for                                              # noqa: E402
 from docker_registry import MIB, USER, WORD, make_image                                         # noqa: E402
-from engines_support import LIMIT, NAME, NOWHERE, Containerd, World, equal, is_sanitized, missing, together   # noqa: E402
+from engines_support import LIMIT, NAME, NOWHERE, VIA, Containerd, World, equal, is_sanitized, missing, together   # noqa: E402
 from proxy_support import ask                                                                   # noqa: E402
 
+ALONE = ("unshare", "--mount")
 SIZES = (9 * MIB, 5 * MIB, 20000)
 world = None
 
@@ -76,19 +78,21 @@ def test_containerd(build):
             together(*(lambda i=i: equal(daemon.pull(f"space{i}", images[i], hosts[i], **trust), manifest, hosts[i]) for i in range(3)))
         for i in range(3):
             daemon.has(f"space{i}", blobs)
-        if can_mount(user):
+        if can_mount(user, "tmpfs"):
             daemon.run("space1", "images", "rm", images[1])
             daemon.run("space1", "images", "pull", "--snapshotter", "native", "--hosts-dir", hosts[1], "--user", f"{USER}:{WORD}", images[1], **trust)
     finally:
         daemon.stop()
 
 
-def can_mount(user):
-    with contextlib.suppress(AssertionError):
-        user.run("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")
+def can_mount(user, kind, *options):
+    """Whether the machine lets programs do so; in a mount namespace that goes with the program."""
+    try:
+        user.run(*ALONE, "mount", "-t", kind, *options, kind, user.run_dir)
         return True
-    print("   not unpacked: no mounts here")
-    return False
+    except AssertionError as e:
+        print(f"   without mounts of {kind}: {str(e).splitlines()[-1]}")
+        return False
 
 
 def test_https_proxy(build):
@@ -118,6 +122,47 @@ def check_pushed(repository, manifest, peer):
     user.login(f"127.0.0.1:{peer.proxy_port}")
     user.mirror(peer)
     equal(user.skopeo(f"{NOWHERE}/{repository}:1"), manifest, repository)
+
+
+def test_partial_pulls_of_podman(build):
+    """zstd:chunked: podman asks for the ranges of the files that it has not, several in one request."""
+    if missing("podman", "buildah"):
+        return
+    made = world.user("chunks")
+    under = [f"{made.home}/{n}" for n in ("lower", "upper", "work", "tree")]
+    for path in under:
+        os.mkdir(path)
+    if not can_mount(made, "overlay", "-o", f"lowerdir={under[0]},upperdir={under[1]},workdir={under[2]}"):
+        return
+    for i in range(40):
+        make_file(f"{under[3]}/{i}", 300000)
+    port = world.peers[0].proxy_port
+    made.login(f"127.0.0.1:{port}")
+    buildah = made.storage("buildah")
+    name = made.run(*buildah, "from", "scratch").strip()
+    made.run(*buildah, "add", name, under[3], "/")
+    made.run(*buildah, "commit", "-q", name, "made")
+    to = f"127.0.0.1:{port}/lib/chunks:1"
+    made.run(*made.storage("podman"), "push", "-q", "--tls-verify=false", "--compression-format", "zstd:chunked", "made", f"docker://{to}")
+    layer = json.loads(made.run("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{to}"))["layers"][0]
+
+    def pull(user, peer):
+        user.login(f"127.0.0.1:{peer.proxy_port}")
+        user.mirror(peer)
+        with open(f"{user.home}/storage.conf", "w") as f:
+            f.write(f'[storage]\ndriver = "overlay"\ngraphroot = "{user.home}/images"\nrunroot = "{user.run_dir}"\n'
+                    '[storage.options]\npull_options = {enable_partial_images = "true", use_hard_links = "false", ostree_repos = ""}\n')
+        p = subprocess.run([*ALONE, "podman", "--log-level", "debug", "--tmpdir", f"{user.home}/run/libpod", "--cgroup-manager", "cgroupfs",
+                            "--events-backend", "none", "pull", "-q", f"{NOWHERE}/lib/chunks:1"], capture_output=True, text=True, timeout=LIMIT,
+                           stdin=subprocess.DEVNULL, env={**user.env, "CONTAINERS_STORAGE_CONF": f"{user.home}/storage.conf"})
+        equal(p.returncode, 0, p.stderr[-2000:])
+        equal(f"Retrieved partial blob {layer['digest']}" in p.stderr, True, p.stderr[-2000:])
+    before, via = len(world.registry.answered()), [p.metric(VIA) for p in world.peers]
+    together(*(lambda i=i: pull(world.user(f"parts{i}"), world.peers[i]) for i in range(3)))
+    for peer, n in zip(world.peers, via):
+        assert peer.metric(VIA) - n >= 3, f"{peer.name}: {peer.metric(VIA) - n} requests for the table of contents, files and configuration"
+    sent = sum(e.size for e in world.registry.answered()[before:] if e.method == "GET" and layer["digest"] in e.uri)
+    assert sent <= layer["size"] + len(world.cluster.all), (sent, layer["size"])
 
 
 def test_pushes(build):
