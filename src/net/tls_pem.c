@@ -11,11 +11,14 @@
 #include "base/mem.h"
 #include "net/tls_internal.h"
 #include "net/x509.h"
+#include "text/encode.h"
 
 /* Certificates in one bundle: the largest public ones have some 300. */
 #define ANCHORS_MAX 4096
 /* RSA moduli up to 8192 bits are read; BearSSL refuses to use more than 4096. */
 #define MODULUS_MAX 1024
+/* A label such as "CERTIFICATE", with its NUL. */
+#define PEM_NAME_MAX 64
 
 /* ---- files ---- */
 
@@ -108,53 +111,94 @@ to_buf(void *ctx, const void *p, size_t n)
 	buf_append(ctx, p, n);
 }
 
+static struct slice
+take_line(struct slice *text)
+{
+	ptrdiff_t end = slice_find(*text, '\n');
+	size_t n = end >= 0 ? (size_t)end : text->n;
+	struct slice line = slice_sub(*text, 0, n);
+
+	*text = slice_sub(*text, n + (end >= 0), text->n);
+	if (line.n > 0 && line.p[line.n - 1] == '\r')
+		line.n--;
+	return slice_trim(line);
+}
+
+/* "-----BEGIN CERTIFICATE-----" for word "BEGIN"; the label, in capitals, goes to name. */
+static bool
+is_frame(struct slice line, const char *word, char name[PEM_NAME_MAX])
+{
+	struct slice label;
+	size_t prefix;
+	char start[16];
+
+	snprintf(start, sizeof(start), "-----%s ", word);
+	prefix = strlen(start);
+	if (!slice_starts(line, start) || !slice_ends(line, "-----") || line.n < prefix + 5 || line.n - prefix - 5 >= PEM_NAME_MAX)
+		return false;
+	label = slice_sub(line, prefix, line.n - prefix - 5);
+	for (size_t i = 0; i < label.n; i++)
+		name[i] = (char)(label.p[i] >= 'a' && label.p[i] <= 'z' ? label.p[i] - 'a' + 'A' : label.p[i]);
+	name[label.n] = '\0';
+	return true;
+}
+
+/* Blanks may stand anywhere. */
+static void
+add_base64(struct buf *text, struct slice line)
+{
+	uint8_t *to = buf_reserve(text, line.n);
+	size_t n = 0;
+
+	for (size_t i = 0; i < line.n; i++)
+		if (line.p[i] != ' ' && line.p[i] != '\t')
+			to[n++] = line.p[i];
+	buf_added(text, n);
+}
+
+static void
+wipe(struct buf *b)
+{
+	if (b->mem != NULL)
+		memset(b->mem, 0, b->cap);
+	buf_free(b);
+}
+
 /*
  * Calls fn for each object of the text; fn returns false to stop. False when the text is broken at some place (what is before
- * and behind is still given).
+ * and behind is still given). Done here: BearSSL's decoder, which goes byte by byte, needs 40 ms for the roots of a system.
  */
 static bool
 pem_each(struct slice pem, bool (*fn)(void *ctx, const char *name, struct slice der), void *ctx)
 {
-	br_pem_decoder_context *dec = xmalloc(sizeof(*dec));
-	struct buf der = BUF_INIT;
-	char name[sizeof(dec->name)] = "";
-	bool ok = true, inside = false, ended = false;
+	struct buf text = BUF_INIT, der = BUF_INIT;
+	char name[PEM_NAME_MAX], end[PEM_NAME_MAX];
+	bool ok = true, inside = false;
 
-	br_pem_decoder_init(dec);
-	while (!ended) {
-		size_t n;
+	/* Private keys pass here: no copies stay behind where a buffer grew. */
+	buf_reserve(&text, pem.n);
+	buf_reserve(&der, pem.n);
+	while (pem.n > 0) {
+		struct slice line = take_line(&pem);
 
-		if (pem.n > 0) {
-			n = br_pem_decoder_push(dec, pem.p, pem.n);
-			pem = slice_sub(pem, n, pem.n);
-		} else {
-			/* The last line may lack its newline. */
-			br_pem_decoder_push(dec, "\n", 1);
-			ended = true;
-		}
-		switch (br_pem_decoder_event(dec)) {
-		case BR_PEM_BEGIN_OBJ:
-			snprintf(name, sizeof(name), "%s", br_pem_decoder_name(dec));
-			buf_clear(&der);
-			br_pem_decoder_setdest(dec, to_buf, &der);
+		if (is_frame(line, "BEGIN", end)) {
+			ok = ok && !inside;
+			snprintf(name, sizeof(name), "%s", end);
 			inside = true;
-			break;
-		case BR_PEM_END_OBJ:
-			if (inside && !fn(ctx, name, buf_slice(&der)))
-				ended = true;
+			buf_clear(&text);
+			buf_clear(&der);
+		} else if (inside && slice_starts(line, "-----")) {
 			inside = false;
-			break;
-		case BR_PEM_ERROR:
-			ok = false;
-			inside = false;
-			break;
+			if (!is_frame(line, "END", end) || strcmp(name, end) != 0 || base64_decode(buf_slice(&text), BASE64_STD, &der) != 0)
+				ok = false;
+			else if (!fn(ctx, name, buf_slice(&der)))
+				break;
+		} else if (inside) {
+			add_base64(&text, line);
 		}
 	}
-	/* Private keys pass here. */
-	if (der.mem != NULL)
-		memset(der.mem, 0, der.cap);
-	buf_free(&der);
-	free(dec);
+	wipe(&text);
+	wipe(&der);
 	return ok && !inside;
 }
 

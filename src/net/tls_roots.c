@@ -75,6 +75,7 @@ static void
 add_usual_places(struct tls_anchors *a)
 {
 	char path[PATH_TEXT_MAX];
+	size_t before = a->count;
 
 	for (size_t d = 0; d < COUNT_OF(root_dirs); d++)
 		for (size_t f = 0; f < COUNT_OF(root_files); f++) {
@@ -82,7 +83,7 @@ add_usual_places(struct tls_anchors *a)
 			if (!exists(path))
 				continue;
 			add_file(a, path);
-			if (a->count > 0)
+			if (a->count > before)
 				return;
 		}
 	for (size_t d = 0; d < COUNT_OF(root_dirs); d++) {
@@ -90,7 +91,7 @@ add_usual_places(struct tls_anchors *a)
 		if (!exists(path))
 			continue;
 		add_dir(a, path);
-		if (a->count > 0)
+		if (a->count > before)
 			return;
 	}
 }
