@@ -169,25 +169,40 @@ class Docker:
         return came, {n.partition(":")[0] for n in self.tunnels}
 
 
-@contextlib.contextmanager
-def world(build, uses):
-    """(peers with a rule for the registry, peers with a rule for the store, the hub)."""
-    with contextlib.ExitStack() as stack:
-        home = tempfile.mkdtemp(prefix="dragonfly-test-")
-        stack.callback(shutil.rmtree, home, ignore_errors=True)
-        ca = Authority(home)
-        hub = Hub(ca.leaf("hub", ",".join(f"DNS:{n}" for n in NAMES), "server"), uses)
-        stack.callback(hub.stop)
-        c = stack.enter_context(Cluster(build, peers=4, start=False, config={"proxy": {"registryMirror": {"cert": ca.cert}}}))
-        for i, peer in enumerate(c.peers):
-            peer.config["proxy"]["rules"] = [{"regex": f"{NAMES[0]}.*/blobs/sha256.*" if i < 2 else f"{NAMES[2]}.*", "schedulingPolicy": "always"}]
-        c.start()
-        yield c, hub
-        for peer in c.all:
+class World:
+    """Peers 1 and 2 have a rule for the registry's blobs, 3 and 4 one for the store."""
+
+    def __init__(self, build):
+        with contextlib.ExitStack() as stack:
+            self.home = tempfile.mkdtemp(prefix="dragonfly-test-")
+            stack.callback(shutil.rmtree, self.home, ignore_errors=True)
+            self.ca = Authority(self.home)
+            self.pair = self.ca.leaf("hub", ",".join(f"DNS:{n}" for n in NAMES), "server")
+            self.hubs = []
+            self.cluster = stack.enter_context(Cluster(build, peers=4, start=False, config={"proxy": {"registryMirror": {"cert": self.ca.cert}}}))
+            for i, peer in enumerate(self.cluster.peers):
+                peer.config["proxy"]["rules"] = [{"regex": f"{NAMES[0]}.*/blobs/sha256.*" if i < 2 else f"{NAMES[2]}.*", "schedulingPolicy": "always"}]
+            self.cluster.start()
+            self.close = stack.pop_all().close
+
+    @contextlib.contextmanager
+    def hub(self, uses):
+        hub = Hub(self.pair, uses)
+        self.hubs.append(hub)
+        try:
+            yield hub
+        finally:
+            hub.stop()
+
+    def ends_well(self):
+        for peer in self.cluster.all:
             code, log = peer.stop(), peer.log()
             assert code in (0, None) and "Sanitizer" not in log and "runtime error" not in log, f"{peer.name} ended with {code}:\n{log[-6000:]}"
-            for secret in ["Bearer T", WORD, *hub.left]:
+            for secret in ["Bearer T", WORD, *(s for hub in self.hubs for s in hub.left if s)]:
                 assert secret not in log, f"{peer.name} wrote a secret to its log: {secret}"
+
+
+world = None
 
 
 def pull_at(peers, hub):
@@ -205,8 +220,8 @@ def pull_at(peers, hub):
 
 def test_blobs_of_the_registry_come_from_the_cluster(build):
     """The redirect is followed by the daemon; a signature that has run out has it ask the registry again."""
-    with world(build, 2) as (c, hub):
-        for came, hosts in pull_at(c.peers[:2], hub):
+    with world.hub(2) as hub:
+        for came, hosts in pull_at(world.cluster.peers[:2], hub):
             equal(hosts, set(NAMES[:2]), "hosts that the client itself asked")
             for blob, header in came.items():
                 equal(header["X-Dragonfly-Task-ID"], blob[7:], "task")
@@ -216,13 +231,24 @@ def test_blobs_of_the_registry_come_from_the_cluster(build):
 
 def test_what_the_registry_redirects_to_comes_from_the_cluster(build):
     """The client gets the redirect. Each has a signature of its own, the content is one task all the same."""
-    with world(build, 50) as (c, hub):
-        results = pull_at(c.peers[2:], hub)
+    with world.hub(50) as hub:
+        results = pull_at(world.cluster.peers[2:], hub)
         for came, hosts in results:
             equal(hosts, set(NAMES), "hosts that the client itself asked")
             equal([h["X-Dragonfly-Task-ID"] for h in came.values()], [h["X-Dragonfly-Task-ID"] for h in results[0][0].values()], "tasks")
             assert all(h["X-Dragonfly-Task-ID"] for h in came.values())
 
 
+def main():
+    global world
+    world = World(sys.argv[1])
+    try:
+        code = run_tests(globals(), sys.argv)
+        world.ends_well()
+        return code
+    finally:
+        world.close()
+
+
 if __name__ == "__main__":
-    sys.exit(run_tests(globals(), sys.argv))
+    sys.exit(main())
