@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "cmd/get.h"
 #include "config/local_addr.h"
 #include "net/pb_time.h"
@@ -216,7 +217,6 @@ static int
 read_ca_cert(struct get_plan *p, struct err *e)
 {
 	struct buf pem = BUF_INIT;
-	ssize_t n = 1;
 	int fd, rc;
 
 	if (p->o->ca_cert == NULL)
@@ -224,17 +224,12 @@ read_ca_cert(struct get_plan *p, struct err *e)
 	fd = open(p->o->ca_cert, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, errno, "open %s", p->o->ca_cert);
-	while (n > 0 && pem.len <= CA_FILE_MAX) {
-		n = read(fd, buf_reserve(&pem, 65536), 65536);
-		if (n > 0)
-			buf_added(&pem, (size_t)n);
-	}
-	if (n < 0)
-		rc = err_sys(e, errno, "read %s", p->o->ca_cert);
-	else if (pem.len > CA_FILE_MAX)
+	if (read_fd(fd, CA_FILE_MAX, &pem) == 0)
+		rc = add_certificates(p, buf_cstr(&pem), e);
+	else if (errno == EFBIG)
 		rc = err_set(e, ERR_RESOURCE_EXHAUSTED, "read %s: larger than %zu bytes", p->o->ca_cert, CA_FILE_MAX);
 	else
-		rc = add_certificates(p, buf_cstr(&pem), e);
+		rc = err_sys(e, errno, "read %s", p->o->ca_cert);
 	close(fd);
 	buf_free(&pem);
 	return rc;

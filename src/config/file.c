@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 
 static void
 add(char ***list, size_t *count, size_t max, char *text)
@@ -64,35 +65,21 @@ config_notes_free(struct config_notes *n)
 char *
 file_read(const char *path, size_t *len, struct err *e)
 {
-	char *text = xmalloc(CONFIG_FILE_MAX + 1);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct buf text = BUF_INIT;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = -1;
 
 	*len = 0;
-	if (fd < 0)
-		goto fail;
-	for (;;) {
-		ssize_t n = read(fd, text + *len, CONFIG_FILE_MAX + 1 - *len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			goto fail;
-		if (n == 0)
-			break;
-		*len += (size_t)n;
-		if (*len > CONFIG_FILE_MAX) {
-			err_set(e, ERR_INVALID_ARGUMENT, "%s: larger than %d bytes", path, CONFIG_FILE_MAX);
-			goto out;
-		}
-	}
-	close(fd);
-	text[*len] = '\0';
-	return text;
-fail:
-	err_sys(e, errno, "read %s", path);
-out:
+	if (fd >= 0)
+		rc = read_fd(fd, CONFIG_FILE_MAX, &text);
+	if (rc < 0 && fd >= 0 && errno == EFBIG)
+		err_set(e, ERR_INVALID_ARGUMENT, "%s: larger than %d bytes", path, CONFIG_FILE_MAX);
+	else if (rc < 0)
+		err_sys(e, errno, "read %s", path);
 	if (fd >= 0)
 		close(fd);
-	free(text);
+	*len = rc == 0 ? text.len : 0;
+	if (rc == 0)
+		return buf_take(&text);
+	buf_free(&text);
 	return NULL;
 }

@@ -1,13 +1,11 @@
 #include "net/dns_conf.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/mem.h"
+#include "base/read_file.h"
 
 /* Takes a line off the front, without its end. */
 static bool
@@ -153,31 +151,13 @@ dns_hosts_find(const struct dns_hosts *h, const char *name, struct addr *out, si
 char *
 dns_file_read(const char *path, size_t *n)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct stat st;
-	size_t got = 0, size;
-	char *p;
+	struct buf text = BUF_INIT;
 
 	*n = 0;
-	if (fd < 0)
-		return NULL;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-		close(fd);
+	if (read_file(path, DNS_FILE_MAX, &text) < 0 && errno != EFBIG) {
+		buf_free(&text);
 		return NULL;
 	}
-	size = st.st_size < (off_t)DNS_FILE_MAX ? (size_t)st.st_size : DNS_FILE_MAX;
-	p = xmalloc(size + 1);
-	while (got < size) {
-		ssize_t r = read(fd, p + got, size - got);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r <= 0)
-			break;
-		got += (size_t)r;
-	}
-	close(fd);
-	p[got] = '\0';
-	*n = got;
-	return p;
+	*n = text.len;
+	return buf_take(&text);
 }

@@ -20,12 +20,13 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "scheduler/persist.h"
 #include "scheduler/service.h"
 
 #define MAGIC "dragonfly-persistent-1\n"
 /* PERSIST_TASKS_MAX tasks of the usual size, twice. */
-#define JOURNAL_MAX ((off_t)256 << 20)
+#define JOURNAL_MAX ((size_t)256 << 20)
 #define RECORD_MAX (64u * 1024)
 
 enum { RECORD_TASK = 1, RECORD_TASK_GONE, RECORD_PEER, RECORD_PEER_GONE };
@@ -308,32 +309,6 @@ read_record(struct persist *p, struct slice body)
 	}
 }
 
-/* 0 with the bytes, 1 when there is no file, -1. */
-static int
-read_file(const char *path, struct buf *b)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	ssize_t n = 1;
-
-	if (fd < 0)
-		return errno == ENOENT ? 1 : -1;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > JOURNAL_MAX) {
-		close(fd);
-		errno = EFBIG;
-		return -1;
-	}
-	while (n > 0) {
-		n = read(fd, buf_reserve(b, 65536), 65536);
-		if (n > 0)
-			buf_added(b, (size_t)n);
-		else if (n < 0 && errno == EINTR)
-			n = 1;
-	}
-	close(fd);
-	return n < 0 ? -1 : 0;
-}
-
 static void
 replay(struct persist *p, struct slice all)
 {
@@ -395,10 +370,10 @@ persist_journal_open(struct persist *p, const char *path)
 	int rc;
 
 	p->journal_path = xstrdup(path);
-	rc = read_file(path, &b);
+	rc = read_file(path, JOURNAL_MAX, &b);
 	if (rc == 0)
 		replay(p, buf_slice(&b));
-	else if (rc < 0)
+	else if (errno != ENOENT)
 		log_warn("journal of persistent tasks not read path=%s error=\"%s\"", path, strerror(errno));
 	buf_free(&b);
 	p->journal = write_anew(p);

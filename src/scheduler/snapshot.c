@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -16,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/read_file.h"
 #include "proto/common.h"
 #include "proto/scheduler.h"
 #include "scheduler/service.h"
@@ -24,7 +24,7 @@
 
 #define MAGIC "dragonfly-hosts-1\n"
 /* SCHED_HOSTS_MAX hosts of the usual size. */
-#define SNAPSHOT_MAX ((off_t)256 << 20)
+#define SNAPSHOT_MAX ((size_t)256 << 20)
 #define RECORD_ARENA_BYTES (256u * 1024)
 
 static void
@@ -105,31 +105,6 @@ snapshot_save(struct scheduler *s, const char *path, bool is_last)
 	buf_free(&b);
 }
 
-static int
-read_all(const char *path, struct buf *b)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
-	ssize_t n = 1;
-
-	if (fd < 0)
-		return -1;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > SNAPSHOT_MAX) {
-		close(fd);
-		errno = EINVAL;
-		return -1;
-	}
-	while (n > 0) {
-		n = read(fd, buf_reserve(b, 65536), 65536);
-		if (n > 0)
-			buf_added(b, (size_t)n);
-		else if (n < 0 && errno == EINTR)
-			n = 1;
-	}
-	close(fd);
-	return n < 0 ? -1 : 0;
-}
-
 /* One host with its age. */
 static void
 add_host(struct scheduler *s, struct slice facts, int64_t updated_wall_ms, int64_t interval_ms)
@@ -164,7 +139,7 @@ snapshot_load(struct scheduler *s, const char *path)
 	size_t at = sizeof MAGIC - 1, end;
 	unsigned n = 0;
 
-	if (read_all(path, &b) < 0) {
+	if (read_file(path, SNAPSHOT_MAX, &b) < 0) {
 		if (errno != ENOENT)
 			log_warn("snapshot not read path=%s error=\"%s\"", path, strerror(errno));
 		goto done;

@@ -2,7 +2,7 @@
 #include "cluster/os/host.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
+#include <errno.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -10,29 +10,23 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/read_file.h"
 #include "base/slice.h"
 
 /* The files read here are a few KiB; /proc/cpuinfo and /proc/stat grow with the CPUs. */
 #define FILE_BYTES (256 * 1024)
 
-/* Reads a small file as a string into fresh memory; NULL when it cannot be read. */
+/* A small file as a string in fresh memory; NULL when it cannot be read. */
 static char *
-read_file(const char *path)
+read_text(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char *text;
-	size_t n = 0;
-	ssize_t got;
+	struct buf text = BUF_INIT;
 
-	if (fd < 0)
+	if (read_file(path, FILE_BYTES, &text) < 0 && errno != EFBIG) {
+		buf_free(&text);
 		return NULL;
-	text = malloc(FILE_BYTES + 1);
-	while (text != NULL && n < FILE_BYTES && (got = read(fd, text + n, FILE_BYTES - n)) > 0)
-		n += (size_t)got;
-	close(fd);
-	if (text != NULL)
-		text[n] = '\0';
-	return text;
+	}
+	return buf_take(&text);
 }
 
 /* The number behind `key` at the start of a line. */
@@ -55,8 +49,8 @@ host_cpu_time(struct host_cpu_time *out)
 {
 	/* user nice system idle iowait irq softirq steal guest; utime and stime are fields 14 and 15 of stat, 12 and 13 behind ") ". */
 	unsigned long long v[9] = {0}, utime = 0, stime = 0;
-	char *text = read_file("/proc/stat");
-	char *self = read_file("/proc/self/stat");
+	char *text = read_text("/proc/stat");
+	char *self = read_text("/proc/self/stat");
 	char *rest = self != NULL ? strrchr(self, ')') : NULL;
 	long ticks = sysconf(_SC_CLK_TCK);
 	bool ok = false;
@@ -95,7 +89,7 @@ host_cpu_logical(void)
 unsigned
 host_cpu_physical(void)
 {
-	char *text = read_file("/proc/cpuinfo");
+	char *text = read_text("/proc/cpuinfo");
 	uint64_t package = 0, cores = 0, v;
 	unsigned logical = 0, packages = 0;
 	uint64_t seen = 0;
@@ -125,8 +119,8 @@ host_cpu_physical(void)
 bool
 host_memory(struct host_memory *out)
 {
-	char *text = read_file("/proc/meminfo");
-	char *self = read_file("/proc/self/statm");
+	char *text = read_text("/proc/meminfo");
+	char *self = read_text("/proc/self/statm");
 	long page = sysconf(_SC_PAGESIZE);
 	bool ok = text != NULL && number_after(text, "MemTotal:", &out->total) && number_after(text, "MemFree:", &out->free);
 
@@ -181,7 +175,7 @@ read_number(const char *format, const char *name, uint64_t *out)
 
 	if (strchr(name, '/') != NULL || snprintf(path, sizeof path, "/sys/class/net/%s/%s", name, format) >= (int)sizeof path)
 		return false;
-	text = read_file(path);
+	text = read_text(path);
 	if (text == NULL || text[0] < '0' || text[0] > '9') {
 		free(text);
 		return false;
@@ -208,7 +202,7 @@ host_interface_speed(const char *name)
 bool
 host_disk_bytes(uint64_t *read_bytes, uint64_t *written)
 {
-	char *text = read_file("/proc/self/io");
+	char *text = read_text("/proc/self/io");
 	bool ok = text != NULL && number_after(text, "read_bytes:", read_bytes) && number_after(text, "write_bytes:", written);
 
 	free(text);
@@ -218,7 +212,7 @@ host_disk_bytes(uint64_t *read_bytes, uint64_t *written)
 void
 host_platform_version(char *out, size_t size)
 {
-	char *text = read_file("/etc/os-release");
+	char *text = read_text("/etc/os-release");
 	char *at = text != NULL ? strstr(text, "VERSION_ID=") : NULL;
 	size_t n = 0;
 
