@@ -258,6 +258,8 @@ def test_origins_of_the_cluster_s_content(build):
     a = of(d, world.endless.url("/p2p/x"))
     check("no length", d, a, 422, "dfdaemon", "length")
     same(("each answer of 5xx counts", d.seed.metric(FAILURES), failures + 1 + sum(1 for r in rows if r[2] >= 500)))
+    a = of(d, O.url("/p2p/small?large"), {"X-Large": "a" * 1500000})
+    check("no request can be made of it", d, a, 400, "dfdaemon", "larger than 1048576 bytes")
     a = of(d, O.url("/p2p/small"), {"X-Dragonfly-Output-Path": d.seed.home, "X-Dragonfly-Force-Hard-Link": "true"})
     check("no hard link", d, a, 500, "dfdaemon", re.escape(d.seed.home))
     d = world.hasty
