@@ -50,11 +50,17 @@ class World:
         self.O = ScriptedOrigin()
         self.build = build
         self.daemon = daemon(build, {"rules": RULES, "registryMirror": {"addr": self.S.url(""), "cert": self.ca.cert}},
-                             before=lambda c: c.seed.config["x"]["scheduler"].update(preheat={"allowLoopback": True, "blobDigestTaskID": False}))
+                             before=self.configure)
         self.peer = self.daemon.seed
         self.port = self.peer.proxy_port
         self.proxy = f"http://127.0.0.1:{self.port}"
         self.proxy_ca = authority_of(self.peer)
+
+    @staticmethod
+    def configure(c):
+        c.seed.config["x"]["scheduler"]["preheat"] = {"allowLoopback": True, "blobDigestTaskID": False}
+        # Each thread remembers redirects by itself; with one it can be counted who was asked.
+        c.seed.config["x"]["server"] = {"ioThreads": 1}
 
     def name(self, host, path="", scheme="https", origin=None):
         return f"{scheme}://{host}.localhost:{(origin or self.S).port}{path}"
