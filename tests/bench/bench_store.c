@@ -367,6 +367,7 @@ main(int argc, char **argv)
 		return 2;
 	}
 	log_set_level(LOG_ERROR);
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (strcmp(what, "journal") == 0) {
 		journal_cost(argv[1], (uint64_t)(argc > 3 ? atoi(argv[3]) : 1024) << 20, argc > 4 && atoi(argv[4]) <= ROUNDS_MAX ? (unsigned)atoi(argv[4]) : 9);
 		return 0;

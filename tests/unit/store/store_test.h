@@ -55,7 +55,7 @@ test_setup(void **state)
 	(void)state;
 	log_set_level(LOG_OFF);
 	/* In memory where there is such a place: thousands of small files are made and removed. */
-	if (!tmp)
+	if (!tmp || tmp[0] == '\0')
 		tmp = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : "/tmp";
 	snprintf(test_root, sizeof(test_root), "%s/store-test-XXXXXX", tmp);
 	return mkdtemp(test_root) ? 0 : -1;
