@@ -4,6 +4,7 @@ import http.server
 import os
 import pwd
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -563,6 +564,13 @@ def mode_of(path):
     return stat.S_IMODE(os.lstat(path).st_mode)
 
 
+def output_mode():
+    """What a file for everybody gets where these tests were started."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o644 & ~mask
+
+
 def test_files_are_not_for_others(build):
     with Cluster(build, peers=0, start=False) as c:
         seed = c.seed
@@ -578,7 +586,7 @@ def test_files_are_not_for_others(build):
             assert proc(seed.process.pid, "NoNewPrivs") in (["1"], None)
             assert proc(seed.process.pid, "Umask") in (["0027"], None)
             # A link to the content, which nobody is to write to, or a copy.
-            assert mode_of(c.path("out")) in (0o444, 0o644), oct(mode_of(c.path("out")))
+            assert mode_of(c.path("out")) in (0o444, output_mode()), oct(mode_of(c.path("out")))
             for top, dirs, files in os.walk(seed.store):
                 for name in dirs:
                     assert mode_of(os.path.join(top, name)) & 0o027 == 0, os.path.join(top, name)
@@ -606,6 +614,68 @@ def test_the_log_is_not_for_others(build):
         seed.wait_ready()
         assert mode_of(f"{log_dir}/dfdaemon.log") == 0o640
         assert mode_of(seed.socket) == 0o777
+
+
+def test_local_users_have_no_more_rights_than_their_own(build):
+    """A daemon of root, asked over its socket by somebody else: files are written and read as that user."""
+    if os.geteuid() != 0:
+        print("   not root: not tried", flush=True)
+        return
+    entry = pwd.getpwnam("nobody")
+    with Cluster(build, peers=0, start=False) as c:
+        seed = c.seed
+        files, theirs, ours = c.path("files"), c.path("theirs"), c.path("ours")
+        for d in (files, theirs, ours):
+            os.mkdir(d)
+        os.chown(theirs, entry.pw_uid, entry.pw_gid)
+        digest = make_file(os.path.join(files, "big"), SIZE)
+        for path in (c.dir, seed.home):
+            os.chmod(path, 0o755)
+        secret = f"{ours}/secret"
+        with open(secret, "w") as f:
+            f.write("kept")
+        os.chmod(secret, 0o600)
+        origin = Origin(build, files)
+        try:
+            c.start()
+            # Who connects is who counts.
+            os.setegid(entry.pw_gid)
+            os.seteuid(entry.pw_uid)
+            try:
+                channel = g.channel_to("unix:" + seed.socket)
+                grpc.channel_ready_future(channel).result(10)
+            finally:
+                os.seteuid(0)
+                os.setegid(0)
+            with channel:
+                stub = api.stub(channel, "dfdaemon.v2.DfdaemonDownload")
+                url = origin.url("/big")
+                for kind in ({}, {"overwrite": True}, {"force_hard_link": True}, {"overwrite": True, "force_hard_link": True}):
+                    for path in (f"{ours}/new", secret, f"{seed.store}/new", "/etc/dragonfly-test-of-rights"):
+                        code, text = code_of(download(stub, url, output_path=path, **kind))
+                        assert code in ("PERMISSION_DENIED", "ALREADY_EXISTS"), (path, kind, code, text)
+                assert os.listdir(ours) == ["secret"] and open(secret).read() == "kept"
+                assert not os.path.exists("/etc/dragonfly-test-of-rights")
+                # A link of theirs is replaced and not followed.
+                os.symlink(secret, f"{theirs}/link")
+                for name, more in (("file", {}), ("link", {"overwrite": True})):
+                    expect(download(stub, url, output_path=f"{theirs}/{name}", **more), "OK")
+                    st = os.lstat(f"{theirs}/{name}")
+                    assert stat.S_ISREG(st.st_mode) and st.st_uid == entry.pw_uid and st.st_gid == entry.pw_gid, st
+                    assert stat.S_IMODE(st.st_mode) == output_mode() and st.st_nlink == 1
+                    assert sha256(f"{theirs}/{name}") == digest
+                assert open(secret).read() == "kept"
+                # An import reads with the rights of who asks.
+                def import_of(path):
+                    return lambda: stub.UploadPersistentCacheTask(api.dfdaemon.UploadPersistentCacheTaskRequest(
+                        path=path, persistent_replica_count=1, ttl=api.google.Duration(seconds=3600)), timeout=20)
+                for path in (secret, "/etc/shadow"):
+                    if os.path.exists(path):
+                        code, text = code_of(import_of(path))
+                        assert code != "OK" and "Permission denied" in text, (path, code, text)
+                expect(import_of(f"{theirs}/file"), "OK")
+        finally:
+            origin.stop()
 
 
 def as_user(c, p, user, group=None):
@@ -688,6 +758,8 @@ def test_memory_with_keys_is_not_for_debuggers(build):
         seed = c.seed
         os.chmod(c.dir, 0o755)
         os.chown(seed.home, entry.pw_uid, entry.pw_gid)
+        # Where the build lies may be closed to others.
+        program = shutil.copy(f"{c.build}/dfdaemon", c.path("dfdaemon"))
         for secret in (False, True):
             if secret:
                 merge(seed.config, {"proxy": {"server": {"basicAuth": {"username": "u", "password": "p"}}}})
@@ -696,7 +768,7 @@ def test_memory_with_keys_is_not_for_debuggers(build):
             seed.set_schedulers([f"127.0.0.1:{c.scheduler_port}"])
             os.chmod(f"{seed.home}/dynconfig.yaml", 0o644)
             with open(seed.log_path, "a") as out:
-                seed.process = subprocess.Popen([f"{c.build}/dfdaemon", "--config", f"{seed.home}/dfdaemon.yaml", "--dynconfig",
+                seed.process = subprocess.Popen([program, "--config", f"{seed.home}/dfdaemon.yaml", "--dynconfig",
                                                  f"{seed.home}/dynconfig.yaml", "--console"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                                 user=entry.pw_uid, group=entry.pw_gid, extra_groups=[])
             seed.wait_ready()
