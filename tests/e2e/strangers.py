@@ -31,7 +31,7 @@ class Relay:
             except OSError:
                 return
             try:
-                far = socket.create_connection(("127.0.0.1", self.to), 10, source_address=(self.source, 0))
+                far = socket.create_connection(("127.0.0.1", self.to), 60, source_address=(self.source, 0))
             except OSError:
                 near.close()
                 continue

@@ -28,6 +28,7 @@ from tls_support import Authority, under_tls  # noqa: E402
 api = g.Api()
 MIB = 1 << 20
 SIZE = 5 * MIB + 77
+WAIT_S = 60         # for what happens within a second on a machine that does nothing else
 UPLOAD = "dfdaemon.v2.DfdaemonUpload"
 SCHEDULER = "scheduler.v2.Scheduler"
 
@@ -38,6 +39,12 @@ def code_of(call):
     except grpc.RpcError as e:
         return e.code().name, e.details()
     return "OK", ""
+
+
+def connected(channel):
+    """The channel, once it has a connection: a first attempt that fails on a busy machine is no answer of the daemon."""
+    grpc.channel_ready_future(channel).result(WAIT_S)
+    return channel
 
 
 def expect(call, code, text=""):
@@ -61,7 +68,7 @@ class World:
             self.own = own_address()
             self.relay = Relay(self.first.upload_port, self.own) if self.own else None
             if self.relay:
-                self.there = g.channel_to(f"127.0.0.1:{self.relay.port}")
+                self.there = connected(g.channel_to(f"127.0.0.1:{self.relay.port}"))
                 self.stranger = api.stub(self.there, UPLOAD)
         except BaseException:
             self.cluster.close()
@@ -92,11 +99,11 @@ def no_stranger(w):
 
 
 def download(stub, url, **more):
-    return lambda: list(stub.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url=url, **more)), timeout=20))
+    return lambda: list(stub.DownloadTask(api.dfdaemon.DownloadTaskRequest(download=api.common.Download(url=url, **more)), timeout=WAIT_S))
 
 
 def entries(stub, url):
-    return lambda: stub.ListTaskEntries(api.dfdaemon.ListTaskEntriesRequest(url=url), timeout=20)
+    return lambda: stub.ListTaskEntries(api.dfdaemon.ListTaskEntriesRequest(url=url), timeout=WAIT_S)
 
 
 class Elsewhere(http.server.BaseHTTPRequestHandler):
@@ -150,7 +157,7 @@ def test_a_manager_over_tls(build):
             for pair, want in cases:
                 manager = Manager(port, rows, credentials=of_server(ca, pair))
                 peer.start()
-                wait_for(lambda: want in peer.log(), 15, f"{want}: {peer.log()[-1500:]}", step=0.1)
+                wait_for(lambda: want in peer.log(), WAIT_S, f"{want}: {peer.log()[-1500:]}", step=0.1)
                 get("/big")
                 assert not manager.asked, "a manager that is not trusted was asked"
                 assert peer.stop() == 0
@@ -159,7 +166,11 @@ def test_a_manager_over_tls(build):
             manager = Manager(port, rows)
             before = len(peer.log())
             peer.start()
-            wait_for(lambda: "the manager gives no schedulers" in peer.log()[before:], 15, f"plaintext: {peer.log()[-1500:]}", step=0.1)
+            try:
+                wait_for(lambda: "the manager gives no schedulers" in peer.log()[before:], WAIT_S, "plaintext", step=0.1)
+            except Exception:
+                print(peer.log()[before:])
+                raise
             assert not manager.asked
             manager.stop()
             # The right one, by its address and by its name.
@@ -168,13 +179,13 @@ def test_a_manager_over_tls(build):
                 merge(peer.config, {"manager": {"addr": f"https://{name}:{port}"}})
                 manager = Manager(port, rows, credentials=of_server(ca, ca.leaf(f"manager-{name}", san=san)))
                 peer.start()
-                wait_for(lambda: manager.asked, 15, "the manager is asked")
-                wait_for(lambda: seed.metric("dragonfly_scheduler_hosts") == 2, 15, f"its scheduler knows both: {peer.log()[-1500:]}")
+                wait_for(lambda: manager.asked, WAIT_S, "the manager is asked")
+                wait_for(lambda: seed.metric("dragonfly_scheduler_hosts") == 2, WAIT_S, f"its scheduler knows both: {peer.log()[-1500:]}")
                 get("/big?" + name)
                 assert peer.metric("dragonfly_client_download_traffic", type="REMOTE_PEER") > 0
                 assert peer.stop() == 0
                 manager.stop()
-                wait_for(lambda: seed.metric("dragonfly_scheduler_hosts") == 1, 15, "the peer took leave")
+                wait_for(lambda: seed.metric("dragonfly_scheduler_hosts") == 1, WAIT_S, "the peer took leave")
         finally:
             origin.stop()
 
@@ -268,7 +279,7 @@ def test_a_scheduler_passes_on_no_more_than_strangers_may(build):
             for origin, from_seed in ((inside, False), (outside, True)):
                 code, err = peer.dfget(origin.url("/big"), c.path("out"), "--overwrite")
                 assert code == 0 and sha256(c.path("out")) == digest, err
-                wait_for(lambda: "x.upload.origins" in c.seed.log(), 10, "the refusal is told of")
+                wait_for(lambda: "x.upload.origins" in c.seed.log(), WAIT_S, "the refusal is told of")
                 assert (c.seed.metric("dragonfly_client_download_traffic", type="BACK_TO_SOURCE") > 0) == from_seed
                 assert (peer.metric("dragonfly_client_download_traffic", type="REMOTE_PEER") > 0) == from_seed
         finally:
@@ -294,10 +305,10 @@ def test_credential_files_are_nobodys_on_the_upload_port(build):
         for url in (w.origin.url("/big"), "gs://bucket/key", "s3://bucket/key"):
             for stub in (w.local, w.stranger) if w.own else (w.local,):
                 expect(download(stub, url, object_storage=storage), "PERMISSION_DENIED", "credential path")
-                expect(lambda: stub.ListTaskEntries(api.dfdaemon.ListTaskEntriesRequest(url=url, object_storage=storage), timeout=10),
+                expect(lambda: stub.ListTaskEntries(api.dfdaemon.ListTaskEntriesRequest(url=url, object_storage=storage), timeout=WAIT_S),
                        "PERMISSION_DENIED", "credential path")
                 expect(lambda: list(stub.DownloadPersistentTask(api.dfdaemon.DownloadPersistentTaskRequest(url=url, object_storage=storage),
-                                                                timeout=10)), "PERMISSION_DENIED", "credential path")
+                                                                timeout=WAIT_S)), "PERMISSION_DENIED", "credential path")
         assert "top-secret-token" not in w.first.log() and secret not in w.first.log()
 
 
@@ -307,7 +318,7 @@ def test_orders_of_strangers(build):
         w.get()
         task = w.first.log().split("task=")[1].split()[0]
         if w.own:
-            expect(lambda: w.stranger.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id=task), timeout=10), "OK")
+            expect(lambda: w.stranger.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id=task), timeout=WAIT_S), "OK")
     for control in ("schedulers", "none"):
         with World(build, seed=False, peers=1, config={"x": {"upload": {"control": control}}}) as w:
             w.get()
@@ -315,21 +326,21 @@ def test_orders_of_strangers(build):
             stubs = ([w.stranger] if w.own else []) + ([w.local] if control == "none" else [])
             for stub in stubs:
                 for name in ("DeleteTask", "DeletePersistentTask", "DeletePersistentCacheTask", "UpdatePersistentTask", "UpdatePersistentCacheTask"):
-                    expect(lambda: getattr(stub, name)(getattr(api.dfdaemon, name + "Request")(task_id=task), timeout=10),
+                    expect(lambda: getattr(stub, name)(getattr(api.dfdaemon, name + "Request")(task_id=task), timeout=WAIT_S),
                            "PERMISSION_DENIED", "x.upload.control")
                 for name in ("DownloadPersistentTask", "DownloadPersistentCacheTask"):
-                    expect(lambda: list(getattr(stub, name)(getattr(api.dfdaemon, name + "Request")(), timeout=10)),
+                    expect(lambda: list(getattr(stub, name)(getattr(api.dfdaemon, name + "Request")(), timeout=WAIT_S)),
                            "PERMISSION_DENIED", "x.upload.control")
                 expect(download(stub, w.origin.url("/big")), "PERMISSION_DENIED", "x.upload.control")
                 expect(entries(stub, w.origin.url("/big")), "PERMISSION_DENIED", "x.upload.control")
                 # Children are served all the same.
-                pieces = list(stub.SyncPieces(api.dfdaemon.SyncPiecesRequest(task_id=task, interested_piece_numbers=[0]), timeout=10))
+                pieces = list(stub.SyncPieces(api.dfdaemon.SyncPiecesRequest(task_id=task, interested_piece_numbers=[0]), timeout=WAIT_S))
                 assert [p.number for p in pieces] == [0]
             if stubs:
                 assert w.first.metric("dragonfly_client_x_orders_refused_total") == 9 * len(stubs)
                 assert "order refused peer=" in w.first.log() and f"x.upload.control: {control}" in w.first.log()
             if control == "schedulers":
-                expect(lambda: w.local.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id=task), timeout=10), "OK")
+                expect(lambda: w.local.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id=task), timeout=WAIT_S), "OK")
             w.get("/big?again")
 
 
@@ -349,9 +360,9 @@ def test_certificates_that_count_as_schedulers(build):
             for name, want in (("stranger.example", "PERMISSION_DENIED"), ("trusted.example", "NOT_FOUND")):
                 pair = ca.leaf(name, san=f"DNS:{name}")
                 read = [open(f, "rb").read() for f in (ca.cert, pair[1], pair[0])]
-                with grpc.secure_channel(f"127.0.0.1:{relay.port}", grpc.ssl_channel_credentials(*read)) as channel:
-                    stub = api.stub(channel, UPLOAD)
-                    expect(lambda: stub.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id="a" * 64), timeout=10), want)
+                with grpc.secure_channel(f"127.0.0.1:{relay.port}", grpc.ssl_channel_credentials(*read), options=g.UNLIMITED) as channel:
+                    stub = api.stub(connected(channel), UPLOAD)
+                    expect(lambda: stub.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id="a" * 64), timeout=WAIT_S), want)
 
 
 def test_outputs_over_tcp_lie_below_given_directories(build):
@@ -392,20 +403,20 @@ def test_hosts_belong_to_who_announced_them(build):
         if no_stranger(w):
             return
         c = w.cluster
-        with Relay(c.scheduler_port, w.own) as relay, g.channel_to(f"127.0.0.1:{relay.port}") as there, \
+        with Relay(c.scheduler_port, w.own) as relay, connected(g.channel_to(f"127.0.0.1:{relay.port}")) as there, \
                 g.channel_to(f"127.0.0.1:{c.scheduler_port}") as here:
             stranger, local = api.stub(there, SCHEDULER), api.stub(here, SCHEDULER)
 
             def hosts():
-                return {h.id: h for h in local.ListHosts(api.scheduler.ListHostsRequest(), timeout=10).hosts}
-            before = wait_for(lambda: hosts() if len(hosts()) == 2 else None, 10, "both hosts are known")
+                return {h.id: h for h in local.ListHosts(api.scheduler.ListHostsRequest(), timeout=WAIT_S).hosts}
+            before = wait_for(lambda: hosts() if len(hosts()) == 2 else None, WAIT_S, "both hosts are known")
             for host in before.values():
                 false = type(host)()
                 false.CopyFrom(host)
                 false.ip, false.port, false.download_port = w.own, 4000, 4000
-                expect(lambda: stranger.AnnounceHost(api.scheduler.AnnounceHostRequest(host=false), timeout=10), "PERMISSION_DENIED")
-                expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=host.id), timeout=10), "PERMISSION_DENIED")
-                expect(lambda: stranger.DeleteTask(api.scheduler.DeleteTaskRequest(host_id=host.id, task_id="a" * 64), timeout=10),
+                expect(lambda: stranger.AnnounceHost(api.scheduler.AnnounceHostRequest(host=false), timeout=WAIT_S), "PERMISSION_DENIED")
+                expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=host.id), timeout=WAIT_S), "PERMISSION_DENIED")
+                expect(lambda: stranger.DeleteTask(api.scheduler.DeleteTaskRequest(host_id=host.id, task_id="a" * 64), timeout=WAIT_S),
                        "PERMISSION_DENIED")
             after = hosts()
             assert {k: (v.ip, v.port) for k, v in after.items()} == {k: (v.ip, v.port) for k, v in before.items()}
@@ -415,15 +426,15 @@ def test_hosts_belong_to_who_announced_them(build):
             mine.CopyFrom(host)
             mine.id, mine.ip, mine.hostname = f"{w.own}-mine", w.own, "mine"
             for _ in range(2):
-                expect(lambda: stranger.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=10), "OK")
+                expect(lambda: stranger.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=WAIT_S), "OK")
             # A tool on the scheduler's machine may all that, and the host still is its owner's.
-            expect(lambda: local.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=10), "OK")
-            expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=mine.id), timeout=10), "OK")
+            expect(lambda: local.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=WAIT_S), "OK")
+            expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=mine.id), timeout=WAIT_S), "OK")
             # Who claimed a host first does not keep it from the machine whose address is in its id.
             mine.id = f"{w.own}-claimed"
-            expect(lambda: local.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=10), "OK")
-            expect(lambda: stranger.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=10), "OK")
-            expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=mine.id), timeout=10), "OK")
+            expect(lambda: local.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=WAIT_S), "OK")
+            expect(lambda: stranger.AnnounceHost(api.scheduler.AnnounceHostRequest(host=mine), timeout=WAIT_S), "OK")
+            expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=mine.id), timeout=WAIT_S), "OK")
         w.get("/big", c.peers[0])
 
 
@@ -431,11 +442,11 @@ def test_hosts_belong_to_nobody_where_the_key_says_so(build):
     with World(build, config={"x": {"scheduler": {"hostOwners": False}}}) as w:
         if no_stranger(w):
             return
-        with Relay(w.cluster.scheduler_port, w.own) as relay, g.channel_to(f"127.0.0.1:{relay.port}") as there:
+        with Relay(w.cluster.scheduler_port, w.own) as relay, connected(g.channel_to(f"127.0.0.1:{relay.port}")) as there:
             stranger = api.stub(there, SCHEDULER)
-            wait_for(lambda: len(stranger.ListHosts(api.scheduler.ListHostsRequest(), timeout=10).hosts) == 1, 10, "the host is known")
-            host = stranger.ListHosts(api.scheduler.ListHostsRequest(), timeout=10).hosts[0]
-            expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=host.id), timeout=10), "OK")
+            wait_for(lambda: len(stranger.ListHosts(api.scheduler.ListHostsRequest(), timeout=WAIT_S).hosts) == 1, WAIT_S, "the host is known")
+            host = stranger.ListHosts(api.scheduler.ListHostsRequest(), timeout=WAIT_S).hosts[0]
+            expect(lambda: stranger.DeleteHost(api.scheduler.DeleteHostRequest(host_id=host.id), timeout=WAIT_S), "OK")
 
 
 def cpu(peer):
@@ -453,7 +464,7 @@ def test_when_descriptors_run_out(build):
         task = seed.log().split("task=")[1].split()[0]
 
         def sync():
-            return len(list(w.local.SyncPieces(api.dfdaemon.SyncPiecesRequest(task_id=task, interested_piece_numbers=[0]), timeout=20)))
+            return len(list(w.local.SyncPieces(api.dfdaemon.SyncPiecesRequest(task_id=task, interested_piece_numbers=[0]), timeout=WAIT_S)))
         assert sync() == 1
         before = seed.descriptors()
         limit = before + 160
@@ -467,7 +478,7 @@ def test_when_descriptors_run_out(build):
                 s.connect_ex(("127.0.0.1", port))
                 flood.append(s)
         try:
-            wait_for(lambda: "too many connections for the limit of open files" in seed.log(), 20, f"the limit is told of: {seed.log()[-2000:]}")
+            wait_for(lambda: "too many connections for the limit of open files" in seed.log(), WAIT_S, f"the limit is told of: {seed.log()[-2000:]}")
             assert sync() == 1
             # A task of its own needs a new file and connections to the origin.
             expect(download(w.local, w.origin.url("/big?flood")), "OK")
@@ -479,7 +490,7 @@ def test_when_descriptors_run_out(build):
         finally:
             for s in flood:
                 s.close()
-        wait_for(lambda: seed.descriptors() < before + 40, 20, "the flood is gone")
+        wait_for(lambda: seed.descriptors() < before + 40, WAIT_S, "the flood is gone")
         resource.prlimit(seed.process.pid, resource.RLIMIT_NOFILE, old)
         w.get("/big?after", w.cluster.peers[0])
 
@@ -517,7 +528,7 @@ def test_one_address_has_a_part_of_the_connections(build):
         assert limited >= 16, limited
         flood = [socket.create_connection(("127.0.0.1", seed.piece_port), 10, source_address=(w.own, 0)) for _ in range(300)]
         try:
-            wait_for(lambda: seed.metric("dragonfly_client_x_limited_total", what="pieces") >= 300 - 256, 20, "the piece port has its limit")
+            wait_for(lambda: seed.metric("dragonfly_client_x_limited_total", what="pieces") >= 300 - 256, WAIT_S, "the piece port has its limit")
             # Others are served.
             with socket.create_connection(("127.0.0.1", seed.piece_port), 10) as s:
                 s.sendall(struct.pack(">BBI", 9, 0, 68) + task.encode() + struct.pack(">I", 0))
@@ -531,7 +542,7 @@ def test_a_bad_range_leaves_the_task_as_it_is(build):
     with World(build, peers=1) as w:
         w.get("/big", w.cluster.peers[0])
         task = w.first.log().split("task=")[1].split()[0]
-        before = w.local.StatLocalTask(api.dfdaemon.StatLocalTaskRequest(task_id=task), timeout=10)
+        before = w.local.StatLocalTask(api.dfdaemon.StatLocalTaskRequest(task_id=task), timeout=WAIT_S)
         assert before.HasField("finished_at") and not before.HasField("failed_at")
         url = w.origin.url("/big")
         for ask in ({"range": api.common.Range(start=SIZE, length=1)}, {"range": api.common.Range(start=1 << 63, length=1 << 63)},
@@ -539,9 +550,9 @@ def test_a_bad_range_leaves_the_task_as_it_is(build):
                     {"request_header": {"Range": "nonsense"}}):
             code, _ = code_of(download(w.local, url, **ask))
             assert code != "OK", ask
-        after = w.local.StatLocalTask(api.dfdaemon.StatLocalTaskRequest(task_id=task), timeout=10)
+        after = w.local.StatLocalTask(api.dfdaemon.StatLocalTaskRequest(task_id=task), timeout=WAIT_S)
         assert after.finished_at == before.finished_at and not after.HasField("failed_at"), after
-        pieces = list(w.local.SyncPieces(api.dfdaemon.SyncPiecesRequest(task_id=task, interested_piece_numbers=[0, 1]), timeout=10))
+        pieces = list(w.local.SyncPieces(api.dfdaemon.SyncPiecesRequest(task_id=task, interested_piece_numbers=[0, 1]), timeout=WAIT_S))
         assert [p.number for p in pieces] == [0, 1]
         # While it is under way, too: who waits for the whole of it gets it.
         slow = w.cluster.peers[0].dfget_start(w.origin.url("/big?slow"), w.cluster.path("slow"))
@@ -643,7 +654,7 @@ def test_local_users_have_no_more_rights_than_their_own(build):
             os.seteuid(entry.pw_uid)
             try:
                 channel = g.channel_to("unix:" + seed.socket)
-                grpc.channel_ready_future(channel).result(10)
+                grpc.channel_ready_future(channel).result(WAIT_S)
             finally:
                 os.seteuid(0)
                 os.setegid(0)
@@ -668,7 +679,7 @@ def test_local_users_have_no_more_rights_than_their_own(build):
                 # An import reads with the rights of who asks.
                 def import_of(path):
                     return lambda: stub.UploadPersistentCacheTask(api.dfdaemon.UploadPersistentCacheTaskRequest(
-                        path=path, persistent_replica_count=1, ttl=api.google.Duration(seconds=3600)), timeout=20)
+                        path=path, persistent_replica_count=1, ttl=api.google.Duration(seconds=3600)), timeout=WAIT_S)
                 for path in (secret, "/etc/shadow"):
                     if os.path.exists(path):
                         code, text = code_of(import_of(path))
@@ -703,7 +714,7 @@ def test_the_daemon_becomes_another_user(build):
             assert seed.stop() == 0
             entry = as_user(c, seed, "nobody")
             seed.start()
-            wait_for(lambda: seed.log().count("started host=") == 2, 10, "started")
+            wait_for(lambda: seed.log().count("started host=") == 2, WAIT_S, "started")
             for task in os.listdir(f"/proc/{seed.process.pid}/task"):
                 assert proc(f"{seed.process.pid}/task/{task}", "Uid") == [str(entry.pw_uid)] * 4
                 assert proc(f"{seed.process.pid}/task/{task}", "Gid") == [str(entry.pw_gid)] * 4
@@ -729,7 +740,7 @@ def test_the_daemon_becomes_another_user(build):
 
 def start_error(peer):
     peer.start(wait=False)
-    code = peer.process.wait(15)
+    code = peer.process.wait(WAIT_S)
     peer.process = None
     assert code == 1, code
     return peer.log()
@@ -772,11 +783,11 @@ def test_memory_with_keys_is_not_for_debuggers(build):
                                                  f"{seed.home}/dynconfig.yaml", "--console"], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                                                 user=entry.pw_uid, group=entry.pw_gid, extra_groups=[])
             seed.wait_ready()
-            wait_for(lambda: "started host=" in seed.log(), 10, "started")
+            wait_for(lambda: "started host=" in seed.log(), WAIT_S, "started")
             # Files of a process that may not be looked at are root's.
             looks = [os.stat(f"/proc/{seed.process.pid}/maps").st_uid]
             if secret:
-                wait_for(lambda: os.stat(f"/proc/{seed.process.pid}/maps").st_uid == 0 or sanitized(c.build), 10, f"closed to debuggers {looks}")
+                wait_for(lambda: os.stat(f"/proc/{seed.process.pid}/maps").st_uid == 0 or sanitized(c.build), WAIT_S, f"closed to debuggers {looks}")
             else:
                 assert looks == [entry.pw_uid], looks
             assert seed.stop(signal.SIGTERM) == 0
