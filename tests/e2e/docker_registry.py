@@ -125,6 +125,13 @@ class Registry:
                                             e.get("http.response.written", 0)))
         return out
 
+    def sent(self, digest, repository="", after=0, least=0):
+        """Bytes of a blob that GETs got since the answer `after`. Lines of the log come a moment after their answers: waits for `least`."""
+        def count():
+            return sum(e.size for e in self.answered()[after:] if e.method == "GET" and f"{repository}/blobs/sha256:{digest}" in e.uri)
+        wait_for(lambda: count() >= least, 20, f"the registry's log tells of {least} bytes of {digest}")
+        return count()
+
     def stop(self):
         self.process.terminate()
         self.process.wait(10)

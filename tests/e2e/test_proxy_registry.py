@@ -13,7 +13,7 @@ import tempfile
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, run_tests                                        # noqa: E402
+from cluster import Cluster, run_tests, wait_for                              # noqa: E402
 from docker_registry import MIB, USER, WORD, Registry, Tokens, make_image     # noqa: E402
 from proxy_support import ask                                                 # noqa: E402
 from test_proxy import ends_well                                              # noqa: E402
@@ -53,8 +53,7 @@ def test_push_and_pull_through_three_peers(build):
         creds = f"{USER}:{WORD}"
         first = c.peers[0].proxy_port
         skopeo(home, "copy", "--dest-tls-verify=false", "--dest-creds", creds, f"oci:{home}/image:1", f"docker://127.0.0.1:{first}/lib/app:1")
-        pushed = [e for e in registry.answered() if e[0] in ("POST", "PATCH", "PUT")]
-        assert len(pushed) >= 3 * len(blobs), pushed
+        wait_for(lambda: len([e for e in registry.answered() if e.method in ("POST", "PATCH", "PUT")]) >= 3 * len(blobs), 20, "the log tells of uploads")
         a = ask(first, "/v2/")
         assert a.status == 401 and a.get("WWW-Authenticate").startswith("Bearer realm=") and a.is_direct, a.fields
         before = len(registry.answered())
@@ -74,9 +73,9 @@ def test_push_and_pull_through_three_peers(build):
                 with open(f"{home}/pulled{i}/{digest}", "rb") as f:
                     assert hashlib.sha256(f.read()).hexdigest() == digest
         for digest, size in blobs.items():
-            sent = [e for e in registry.answered()[before:] if e[0] == "GET" and digest in e[1]]
+            sent = registry.sent(digest, after=before, least=size)
             # Each host asks for one byte, to learn the length.
-            assert size <= sum(e[3] for e in sent) <= size + 4, (digest, size, sent)
+            assert sent <= size + 4, (digest, size, sent)
         for peer in c.all:
             assert creds not in peer.log() and "Bearer ey" not in peer.log(), peer.name
         ends_well(c)
