@@ -27,6 +27,8 @@ from test_shapes import task_id                                                 
 from tls_support import Authority                                                     # noqa: E402
 
 FILES = {f"/p2p/{i}": F1[i:i + size] for i, size in enumerate((0, 1, 5000, MIB, 4 * MIB, 4 * MIB + 1, 9 * MIB))}
+# What a client does next.
+KINDS = ("whole", "whole", "range", "range", "range", "ranges", "leave", "slow", "direct", "upload", "blob", "tunnel", "flaky", "broken", "lying", "garbage")
 CLIENTS = 8
 BROKEN_NAMES = 1000
 WARM_UP_S = 60
@@ -75,13 +77,12 @@ class Client(threading.Thread):
 
     def run(self):
         while not self.world.is_over:
-            what = self.random.choice((self.whole, self.whole, self.range, self.range, self.range, self.ranges, self.leave, self.slow, self.direct,
-                                       self.upload, self.blob, self.tunnel, self.flaky, self.broken, self.lying, self.garbage))
+            what = self.random.choice(KINDS)
             try:
-                what()
-                self.world.done[what.__name__] += 1
+                getattr(self, what)()
+                self.world.done[what] += 1
             except (OSError, AssertionError, ValueError, http.client.HTTPException) as e:
-                self.world.failures.append(f"{time.strftime('%X')} {what.__name__}: {type(e).__name__} {e}"[:300])
+                self.world.failures.append(f"{time.strftime('%X')} {what}: {type(e).__name__} {e}"[:300])
 
     @property
     def port(self):
@@ -279,8 +280,9 @@ def main(argv):
         w.is_over = True
         for client in clients:
             client.join(30)
+        bad = [f"nobody did: {kind}" for kind in sorted(set(KINDS) - set(w.done))]
         stuck = [client for client in clients if client.is_alive()]
-        bad = grown(w, samples, seconds, ASAN_GROWTH_KIB if is_asan else GROWTH_KIB) + look_at_logs(w)
+        bad += grown(w, samples, seconds, ASAN_GROWTH_KIB if is_asan else GROWTH_KIB) + look_at_logs(w)
         if stuck:
             bad.append(f"{len(stuck)} clients wait without an end")
     for origin in (w.origin, w.tls):
