@@ -446,7 +446,9 @@ proxy_fetch_start(struct proxy_fetch *f)
 void
 proxy_fetch_refused(struct proxy_fetch *f, const struct origin_error *o)
 {
-	fail_as_ended(f, &(struct task_end){.err = &o->e.err, .origin = o});
+	struct err why = o->e.err;
+
+	fail_as_ended(f, &(struct task_end){.err = &why, .origin = o});
 }
 
 void
