@@ -315,6 +315,7 @@ see_shard(struct scan *in, enum store_kind kind, unsigned shard)
 	if (*state & SHARD_CONTENT && store_each_name(s->sys, s->content_fd, path, see_content, in) < 0)
 		log_warn("directory not read path=content/%s error=\"%s\"", path, strerror(errno));
 	*state &= (uint8_t)~SHARD_UNSEEN;
+	in->shard_name = NULL;
 }
 
 static void
