@@ -226,7 +226,7 @@ int store_journal_load(struct store_task *t, struct err *e);
 int store_journal_append(struct store_task *t, struct store_record *r, struct err *e);
 int store_journal_rewrite(struct store_task *t, struct err *e);
 
-/* ---- jobs (job.c) ---- */
+/* ---- jobs (job.c, job_run.c) ---- */
 /* A job for the outputs that were placed before this monotonic time. */
 void store_sync_placed(struct store *s, int64_t before);
 void store_drop_cache(struct store_task *t);            /* for large content, which takes a while */
