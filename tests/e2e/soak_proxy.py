@@ -4,8 +4,8 @@ that leave, slow readers, uploads, TLS in tunnels, nonsense, origins that fail, 
 
 Fails when an answer that looks complete has one wrong byte; when a client gets an error that nothing here caused; when a log has a line of
 level ERROR or WARN that is not about something that was broken here on purpose; when a daemon ends otherwise than in order (sanitizers
-included); or when memory or descriptors of a daemon grow after the first minute: the highest values of the last minute (in runs under
-five minutes: of the last part) are compared with those of the second minute. A scheduler keeps what it heard of for a day: what registered
+included); or when memory or descriptors of a daemon grow after the first minute: the most memory and the fewest descriptors of the last minute (in
+runs under five minutes: of the last part) are compared with those of the second minute. A scheduler keeps what it heard of for a day: what registered
 since is allowed for.
 
 usage: soak_proxy.py BUILD_DIR [MINUTES]"""
@@ -230,7 +230,9 @@ def grown(w, samples, seconds, allowed_kib):
     early, late = ([s for s in samples if from_s <= s.at <= from_s + window] for from_s in (start, seconds - window))
     out = []
     for i, p in enumerate(w.cluster.all):
-        kib, fds = ([max(getattr(s, what)[i] for s in part) for part in (early, late)] for what in ("kib", "descriptors"))
+        kib = [max(s.kib[i] for s in part) for part in (early, late)]
+        # How many connections are open at a time is a matter of the load; what leaks is there at the quietest moment too.
+        fds = [min(s.descriptors[i] for s in part) for part in (early, late)]
         may = allowed_kib + kib[0] / GROWTH_PARTS
         if i == 0:
             may += (late[-1].registered - early[-1].registered) * REGISTRATION_KIB
