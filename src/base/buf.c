@@ -17,6 +17,13 @@ buf_free(struct buf *b)
 }
 
 void
+buf_wipe(struct buf *b)
+{
+	mem_wipe(b->mem, b->cap);
+	buf_free(b);
+}
+
+void
 buf_clear(struct buf *b)
 {
 	b->head = b->len = 0;

@@ -21,6 +21,8 @@ struct buf {
 #define BUF_INIT ((struct buf){0})
 
 void buf_free(struct buf *b);
+/* The same for one that held a secret: its memory is wiped first. */
+void buf_wipe(struct buf *b);
 /* Forgets the bytes, keeps the memory. */
 void buf_clear(struct buf *b);
 /* First live byte; NULL while nothing was ever stored. Valid until the next change. */

@@ -4,9 +4,8 @@
 
 #include <arm_acle.h>
 #include <string.h>
-#ifdef __linux__
-#include <sys/auxv.h>
-#endif
+
+#include "base/os/hwcap.h"
 
 /* Bit of AT_HWCAP on Linux. */
 #define HWCAP_BIT_CRC32 (1ul << 7)
@@ -30,11 +29,7 @@ update(uint32_t state, const uint8_t *p, size_t n)
 crc32_raw *
 crc32_arm(void)
 {
-#ifdef __linux__
-	if ((getauxval(AT_HWCAP) & HWCAP_BIT_CRC32) == 0)
-		return NULL;
-#endif
-	return update;
+	return (hwcap_bits() & HWCAP_BIT_CRC32) != 0 ? update : NULL;
 }
 
 #else

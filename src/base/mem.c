@@ -82,3 +82,13 @@ xasprintf(const char *fmt, ...)
 	va_end(ap);
 	return out;
 }
+
+void
+mem_wipe(void *p, size_t n)
+{
+	/* A call that cannot be seen through. */
+	static void *(*const volatile set)(void *, int, size_t) = memset;
+
+	if (n > 0)
+		set(p, 0, n);
+}

@@ -18,6 +18,9 @@ char *xstrndup(const char *s, size_t n);
 /* printf into fresh memory. */
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Writes zeros over a secret, also where a compiler sees that nobody reads them any more. */
+void mem_wipe(void *p, size_t n);
+
 /* Array length, and the object that holds `member` at `ptr`. */
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))

@@ -3,9 +3,8 @@
 #if defined(__aarch64__) && (defined(__ARM_FEATURE_SHA2) || defined(__ARM_FEATURE_CRYPTO))
 
 #include <arm_neon.h>
-#ifdef __linux__
-#include <sys/auxv.h>
-#endif
+
+#include "base/os/hwcap.h"
 
 /* Bit of AT_HWCAP on Linux. */
 #define HWCAP_BIT_SHA2 (1ul << 6)
@@ -71,11 +70,7 @@ blocks(uint32_t h[8], const uint8_t *p, size_t n)
 sha256_blocks *
 sha256_arm(void)
 {
-#ifdef __linux__
-	if ((getauxval(AT_HWCAP) & HWCAP_BIT_SHA2) == 0)
-		return NULL;
-#endif
-	return blocks;
+	return (hwcap_bits() & HWCAP_BIT_SHA2) != 0 ? blocks : NULL;
 }
 
 #else

@@ -129,14 +129,6 @@ put_pem(struct buf *out, const char *kind, const void *der, size_t n)
 	buf_added(out, len);
 }
 
-static void
-wipe(struct buf *b)
-{
-	if (b->mem != NULL)
-		memset(b->mem, 0, b->cap);
-	buf_free(b);
-}
-
 /* PEM of a fresh self-signed authority and of its key. */
 static int
 make_pem(const char *name, struct buf *cert, struct buf *key, struct err *e)
@@ -188,7 +180,7 @@ mint_ca_in_memory(const char *name, struct err *e)
 	if (make_pem(name, &cert, &key, e) == 0)
 		ca = ca_new(tls_identity_parse(buf_slice(&cert), buf_slice(&key), "own CA", e), "own CA", e);
 	buf_free(&cert);
-	wipe(&key);
+	buf_wipe(&key);
 	return ca;
 }
 
@@ -286,7 +278,7 @@ make_dir(const char *dir, const char *name, struct err *e)
 out:
 	free(side);
 	buf_free(&cert);
-	wipe(&key);
+	buf_wipe(&key);
 	return rc;
 }
 
@@ -330,8 +322,8 @@ mint_ca_unref(struct mint_ca *ca)
 	if (ca == NULL || atomic_fetch_sub(&ca->refs, 1) != 1)
 		return;
 	tls_identity_unref(ca->id);
-	memset(&ca->leaf_key, 0, sizeof(ca->leaf_key));
-	memset(ca->serial_secret, 0, sizeof(ca->serial_secret));
+	mem_wipe(&ca->leaf_key, sizeof(ca->leaf_key));
+	mem_wipe(ca->serial_secret, sizeof(ca->serial_secret));
 	free(ca);
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/rand.h"
 #include "net/der.h"
 #include "net/mint_internal.h"
@@ -300,7 +301,7 @@ make_serial(const struct mint_cert *cert, uint8_t out[MINT_SERIAL_BYTES])
 		br_hmac_update(&mac, cert->dns.p, cert->dns.n);
 		br_hmac_out(&mac, all);
 		memcpy(out, all, MINT_SERIAL_BYTES);
-		memset(&key, 0, sizeof(key));
+		mem_wipe(&key, sizeof(key));
 	}
 	out[0] = (uint8_t)((out[0] & 0x7f) | 0x40);
 }

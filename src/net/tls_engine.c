@@ -329,7 +329,7 @@ init_client(struct tls_engine *t, const char *name, struct err *e)
 	}
 	if (t->sessions != NULL && tls_sessions_get(t->sessions, slice_str(t->session_key), t->cfg, &session)) {
 		br_ssl_engine_set_session_parameters(t->eng, &session);
-		memset(&session, 0, sizeof session);
+		mem_wipe(&session, sizeof session);
 		t->resumes = true;
 	}
 	if (!br_ssl_client_reset(cc, sni, t->resumes))
@@ -479,7 +479,7 @@ keep_session(struct tls_engine *t)
 
 	br_ssl_engine_get_session_parameters(t->eng, &session);
 	tls_sessions_put(t->sessions, slice_str(t->session_key), t->cfg, &session);
-	memset(&session, 0, sizeof session);
+	mem_wipe(&session, sizeof session);
 	t->resumes = false;
 }
 

@@ -156,14 +156,6 @@ add_base64(struct buf *text, struct slice line)
 	buf_added(text, n);
 }
 
-static void
-wipe(struct buf *b)
-{
-	if (b->mem != NULL)
-		memset(b->mem, 0, b->cap);
-	buf_free(b);
-}
-
 /*
  * Calls fn for each object of the text; fn returns false to stop. False when the text is broken at some place (what is before
  * and behind is still given). Done here: BearSSL's decoder, which goes byte by byte, needs 40 ms for the roots of a system.
@@ -197,8 +189,8 @@ pem_each(struct slice pem, bool (*fn)(void *ctx, const char *name, struct slice 
 			add_base64(&text, line);
 		}
 	}
-	wipe(&text);
-	wipe(&der);
+	buf_wipe(&text);
+	buf_wipe(&der);
 	return ok && !inside;
 }
 
@@ -464,7 +456,7 @@ tls_identity_load(const char *cert_file, const char *key_file, struct err *e)
 	if (tls_file_read(NULL, cert_file, &cert, e) == 0 && tls_file_read(NULL, key_file, &key, e) == 0)
 		id = identity_make(cert, cert_file, key, key_file, e);
 	if (key.p != NULL)
-		memset((void *)(uintptr_t)key.p, 0, key.n);
+		mem_wipe((void *)(uintptr_t)key.p, key.n);
 	free((void *)(uintptr_t)cert.p);
 	free((void *)(uintptr_t)key.p);
 	return id;
@@ -490,6 +482,6 @@ tls_identity_unref(struct tls_identity *id)
 		return;
 	for (size_t i = 0; i < id->chain_len; i++)
 		free(id->chain[i].data);
-	memset(&id->key, 0, sizeof(id->key));
+	mem_wipe(&id->key, sizeof(id->key));
 	free(id);
 }

@@ -34,7 +34,7 @@ drop(struct tls_sessions *s, struct tls_session *x)
 	map_del(&s->by_key, x->key);
 	list_del(&x->link);
 	free((void *)(uintptr_t)x->key.p);
-	memset(x, 0, sizeof *x);
+	mem_wipe(x, sizeof *x);
 	free(x);
 }
 

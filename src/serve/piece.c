@@ -27,6 +27,7 @@
 #define WAITING_MAX 65536
 /* Strangers are written of so often at most. */
 #define STRANGER_LOG_MS 1000
+
 struct piece_server {
 	struct piece_server_options o;
 	struct listener *listener;

@@ -12,9 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+
+/* The removal of a deleted task's files by another thread, which the task of the same id waits for. */
+#define RECLAIM_MAX_MS 2000
 
 int
 store_ready_shard(struct store_task *t, struct err *e)
@@ -187,7 +191,8 @@ store_content_create(struct store_task *t, struct err *e)
 	char name[STORE_NAME_MAX];
 	int fd, saved;
 
-	store_content_reclaim(t);
+	if (store_content_reclaim(t, e) < 0)
+		return -1;
 	if (store_ready_shard(t, e) < 0 && (errno != ENOENT || store_heal(t) < 0))
 		return -1;
 	store_name(name, t->kind, t->id, "");
@@ -296,23 +301,29 @@ store_content_discard_later(struct store_task *t, uint64_t disk_bytes)
 	store_trash_add(s, item);
 }
 
-void
-store_content_reclaim(struct store_task *t)
+int
+store_content_reclaim(struct store_task *t, struct err *e)
 {
 	struct store *s = t->store;
-	struct trash *item = map_del(&s->leaving[t->kind], slice_str(t->id));
+	struct trash *item = map_get(&s->leaving[t->kind], slice_str(t->id));
+	int64_t until = clock_mono_ms() + RECLAIM_MAX_MS;
 	unsigned waiting = TRASH_WAITING;
 
 	if (!item)
-		return;
+		return 0;
 	if (atomic_compare_exchange_strong(&item->state, &waiting, TRASH_AT_WORK)) {
 		if (store_trash_unlink(s, item) < 0)
 			log_warn("files of a deleted task not removed dir=%s task=%s error=\"%s\"", s->dir, t->id, strerror(errno));
 		atomic_store(&item->state, TRASH_DONE);
 	}
-	/* Another thread is at these very files: a few calls. */
-	while (atomic_load(&item->state) != TRASH_DONE)
+	/* Another thread is at these very files: a few calls, unless the disk hangs. */
+	while (atomic_load(&item->state) != TRASH_DONE) {
+		if (clock_mono_ms() >= until)
+			return err_set(e, ERR_UNAVAILABLE, "files of the deleted task %s are still being removed after %d ms", t->id, RECLAIM_MAX_MS);
 		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+	}
+	map_del(&s->leaving[t->kind], slice_str(t->id));
+	return 0;
 }
 
 struct store_file *

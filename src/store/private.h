@@ -196,9 +196,10 @@ void store_content_cut(struct store_task *t);
 void store_content_remember(struct store_task *t);      /* identity */
 /* Record, journal and content out of their names; the content's bytes go by a job. */
 int store_content_discard(struct store_task *t, struct err *e);
-/* The same, all of it by a job. A task of the same id that begins before the job came to it, removes them itself. */
+/* The same, all of it by a job. A task of the same id that begins before the job came to it, removes them itself (reclaim; UNAVAILABLE
+ * where another thread is at it for long). */
 void store_content_discard_later(struct store_task *t, uint64_t disk_bytes);
-void store_content_reclaim(struct store_task *t);
+int store_content_reclaim(struct store_task *t, struct err *e);
 int store_trash_unlink(struct store *s, const struct trash *item);      /* on any thread; the first error's errno */
 /* Out of the index like store_task_delete; its files go by a job. */
 void store_task_collect(struct store_task *t, enum store_reason reason);

@@ -108,9 +108,7 @@ url_basic_auth(const struct url *u, struct buf *out, struct err *e)
 		base64_encode(buf_slice(&plain), BASE64_STD, true, out);
 	}
 	/* A password was in there. */
-	if (plain.mem != NULL)
-		memset(plain.mem, 0, plain.cap);
-	buf_free(&plain);
+	buf_wipe(&plain);
 	return r;
 }
 

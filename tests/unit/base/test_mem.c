@@ -59,6 +59,17 @@ fresh_arrays_are_zero(void **state)
 	free(p);
 }
 
+static void
+wiped_memory_is_zero(void **state)
+{
+	char secret[] = "secret";
+
+	(void)state;
+	mem_wipe(secret, 3);
+	assert_memory_equal(secret, "\0\0\0ret", sizeof secret);
+	mem_wipe(NULL, 0);
+}
+
 int
 main(void)
 {
@@ -66,6 +77,7 @@ main(void)
 		cmocka_unit_test(a_size_of_nothing_gives_a_pointer),
 		cmocka_unit_test(strings_are_copied_and_cut),
 		cmocka_unit_test(fresh_arrays_are_zero),
+		cmocka_unit_test(wiped_memory_is_zero),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

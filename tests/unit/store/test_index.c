@@ -6,6 +6,7 @@
 
 #include "store/check.h"
 #include "store/format.h"
+#include "store/private.h"
 
 #define TASKS 6
 
@@ -362,6 +363,42 @@ collection_of_thousands_changes_no_file_on_the_control_loop(void **state)
 }
 
 static void
+task_waits_a_bounded_time_for_the_old_files_of_its_name(void **state)
+{
+	struct store_start start = { .content_length = PIECE, .piece_length = PIECE };
+	struct store_gc_limits limits = { .task_ttl = HOUR };
+	struct store_options o = test_options();
+	struct store_gc_result r = { 0 };
+	struct store_task *t;
+	struct trash *item;
+	struct store *s;
+	struct err e = { 0 };
+
+	(void)state;
+	o.run = test_hold;
+	s = test_open_with(&o);
+	test_download(s, 1, PIECE);
+	test_work();
+	store_gc_pass(s, NOW + 2 * HOUR, &limits, 100, &r);
+	assert_int_equal(r.expired, 1);
+	item = map_get(&s->leaving[STORE_STANDARD], slice_str(test_id(1)));
+	assert_non_null(item);
+	/* As if a thread were in the middle of removing them, on a disk that hangs. */
+	atomic_store(&item->state, TRASH_AT_WORK);
+	t = store_task_begin(s, STORE_STANDARD, test_id(1), NOW, &e);
+	assert_non_null(t);
+	assert_int_equal(store_task_start(t, &start, NOW, NULL, &e), -1);
+	assert_int_equal(e.code, ERR_UNAVAILABLE);
+	atomic_store(&item->state, TRASH_WAITING);
+	assert_int_equal(store_task_start(t, &start, NOW, NULL, &e), 0);
+	test_piece(t, 1, 0);
+	assert_int_equal(store_task_finish(t, NOW, &e), 0);
+	test_work();
+	test_expect_whole(s, 1, PIECE);
+	close_all(s);
+}
+
+static void
 no_finding(void *arg, enum store_finding what, const char *text)
 {
 	(void)what;
@@ -412,6 +449,7 @@ main(void)
 		WITH_DIR(damaged_index_costs_no_task),
 		WITH_DIR(index_of_history_is_made_anew),
 		WITH_DIR(collection_goes_by_records),
+		WITH_DIR(task_waits_a_bounded_time_for_the_old_files_of_its_name),
 		WITH_DIR(collection_of_thousands_changes_no_file_on_the_control_loop),
 		WITH_DIR(check_knows_the_index),
 	};
