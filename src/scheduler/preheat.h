@@ -16,7 +16,6 @@
 struct common_download;
 struct err;
 struct image_client;
-struct pb_desc;
 struct rpc_stream;
 struct scheduler;
 
@@ -59,8 +58,7 @@ int preheat_start(struct preheat *p, const struct preheat_request *r, const stru
 /* Adds the calls to the scheduler's table. */
 void preheat_add_methods(struct scheduler *s);
 
-/* Between the files of preheating: the answer to a call, and the list of query parameters that no task's id has when none is named. */
-void preheat_reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg);
+/* Between the files of preheating: the list of query parameters that no task's id has when none is named. */
 void preheat_default_filters(struct common_download *d);
 /* preheat_stat.c */
 void preheat_stat_add_methods(struct scheduler *s);

@@ -12,7 +12,6 @@
 #include "net/rpc_server.h"
 #include "proto/common.h"
 #include "proto/dfdaemon.h"
-#include "proto/google.h"
 #include "proto/scheduler.h"
 #include "scheduler/image.h"
 #include "scheduler/preheat.h"
@@ -25,17 +24,6 @@
 #define LIST_MS 60000
 #define FILE_NAME "PreheatFileRequest"
 #define IMAGE_NAME "PreheatImageRequest"
-
-void
-preheat_reply(struct rpc_stream *rpc, const struct pb_desc *desc, const void *msg)
-{
-	struct err e = { 0 };
-
-	if (rpc_stream_send(rpc, desc, msg, &e) < 0)
-		rpc_stream_fail(rpc, &e);
-	else
-		rpc_stream_end(rpc, ERR_OK, NULL, slice_make(NULL, 0));
-}
 
 /* The list that clients of the Go scheduler get when they name none. */
 void
@@ -141,14 +129,13 @@ begin(struct scheduler *s, struct rpc_stream *rpc, const struct scheduler_prehea
 {
 	struct common_download d = download_of(m);
 	struct preheat_request r = { .download = &d };
-	struct google_empty empty = { 0 };
 	struct err e = { 0 };
 
 	if (check(m, FILE_NAME, &r, &e) < 0 || preheat_start(s->preheat, &r, urls, n, &e) < 0) {
 		s->core.metrics.preheat_file_failure++;
 		rpc_stream_fail(rpc, &e);
 	} else {
-		preheat_reply(rpc, &google_empty_desc, &empty);
+		service_reply_empty(rpc);
 	}
 }
 
@@ -323,7 +310,6 @@ resolved(void *ctx, const struct image *image, const struct err *why)
 	struct common_download d = download_of(&f);
 	struct preheat_request r = { .download = &d };
 	struct pb_pair *header = xcalloc(f.n_header + 1, sizeof *header);
-	struct google_empty empty = { 0 };
 	struct err e = { 0 };
 
 	d.enable_task_id_based_blob_digest = g->m->enable_task_id_based_blob_digest || s->core.res.opt.blob_digest_ids;
@@ -343,7 +329,7 @@ resolved(void *ctx, const struct image *image, const struct err *why)
 	} else if (check(&f, IMAGE_NAME, &r, &e) < 0 || preheat_start(s->preheat, &r, image->urls, image->n_urls, &e) < 0) {
 		image_fail(s, rpc, &e);
 	} else {
-		preheat_reply(rpc, &google_empty_desc, &empty);
+		service_reply_empty(rpc);
 	}
 	free(header);
 	service_after(s);

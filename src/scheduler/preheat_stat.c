@@ -127,7 +127,7 @@ answer_file(struct stat *t)
 		files[i] = (struct scheduler_file){ .url = slice_str(t->tasks[0].url), .has_is_finished = true,
 			.is_finished = t->answers[i].is_finished };
 	}
-	preheat_reply(t->rpc, &scheduler_stat_file_response_desc, &m);
+	service_reply(t->rpc, &scheduler_stat_file_response_desc, &m);
 	free(m.peers);
 	free(files);
 }
@@ -152,7 +152,7 @@ answer_image(struct stat *t)
 	for (size_t i = 0; i < t->n_answers; i++)
 		layers[i] = (struct scheduler_layer){ .url = slice_str(t->tasks[t->answers[i].task].url), .has_is_finished = true,
 			.is_finished = t->answers[i].is_finished };
-	preheat_reply(t->rpc, &scheduler_stat_image_response_desc, &m);
+	service_reply(t->rpc, &scheduler_stat_image_response_desc, &m);
 	free(image.layers);
 	free(m.peers);
 	free(layers);

@@ -329,14 +329,14 @@ def finish(process, seconds, what):
     return process.returncode, err.decode(errors="replace")
 
 
-def run_tests(namespace, argv):
-    """Runs the functions named test_* (each takes the build directory), prints failures and the closing line; the exit code.
-    usage: SCRIPT BUILD_DIR [NAME...]"""
+def run_tests(namespace, argv, last=None):
+    """Runs the functions named test_* (each takes the build directory) and then `last`, prints failures and the closing line; the exit
+    code. usage: SCRIPT BUILD_DIR [NAME...]"""
     build, names = argv[1], argv[2:]
     passed = failed = 0
-    for name, test in list(namespace.items()):
-        if not name.startswith("test_") or not callable(test) or (names and name not in names):
-            continue
+    tests = [(name, test) for name, test in namespace.items()
+             if name.startswith("test_") and callable(test) and (not names or name in names)]
+    for name, test in tests + ([(last.__name__, last)] if tests and last else []):
         begin = time.monotonic()
         try:
             test(build)
@@ -348,3 +348,14 @@ def run_tests(namespace, argv):
             traceback.print_exc()
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
+
+
+def run_tests_in(make, ends_well, namespace, argv):
+    """The same in one world, make(build), which they find as `world`; at the end ends_well(world) is the last test."""
+    namespace["world"] = world = make(argv[1])
+    try:
+        def the_world_ends_well(_build):
+            ends_well(world)
+        return run_tests(namespace, argv, the_world_ends_well)
+    finally:
+        world.close()

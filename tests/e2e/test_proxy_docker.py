@@ -21,7 +21,7 @@ import threading
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, run_tests                                        # noqa: E402
+from cluster import Cluster, run_tests_in                                        # noqa: E402
 from engines_support import equal, together                                   # noqa: E402
 from tls_support import Authority                                             # noqa: E402
 
@@ -239,16 +239,5 @@ def test_what_the_registry_redirects_to_comes_from_the_cluster(build):
             assert all(h["X-Dragonfly-Task-ID"] for h in came.values())
 
 
-def main():
-    global world
-    world = World(sys.argv[1])
-    try:
-        code = run_tests(globals(), sys.argv)
-        world.ends_well()
-        return code
-    finally:
-        world.close()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests_in(World, World.ends_well, globals(), sys.argv))

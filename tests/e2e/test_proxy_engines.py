@@ -17,7 +17,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import make_file, run_tests, wait_for                                              # noqa: E402
+from cluster import make_file, run_tests, run_tests_in, wait_for                                              # noqa: E402
 from docker_registry import MIB, USER, WORD, make_image                                         # noqa: E402
 from engines_support import LIMIT, NAME, NOWHERE, VIA, Containerd, World, equal, is_sanitized, missing, together   # noqa: E402
 from proxy_support import ask                                                                   # noqa: E402
@@ -314,18 +314,6 @@ def test_thousands_of_small_ranges(build):
         assert peer.status("VmRSS") - memory < 4096, f"{peer.status('VmRSS')} KiB, {memory} KiB before"
 
 
-def main():
-    global world
-    if missing():
-        return run_tests(globals(), sys.argv)
-    world = World(sys.argv[1])
-    try:
-        code = run_tests(globals(), sys.argv)
-        world.ends_well()
-        return code
-    finally:
-        world.close()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    # Without the registry each test says so.
+    sys.exit(run_tests(globals(), sys.argv) if missing() else run_tests_in(World, World.ends_well, globals(), sys.argv))

@@ -14,7 +14,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import free_ports, run_tests, wait_for                          # noqa: E402
+from cluster import free_ports, run_tests_in, wait_for                          # noqa: E402
 from proxy_support import F1, MIB, SMALL, Answer, ScriptedOrigin, ask, daemon, open_get, raw, sha  # noqa: E402
 from test_proxy_table import authority_of, ends_well, same, tunnel           # noqa: E402
 from tls_support import Authority                                            # noqa: E402
@@ -330,17 +330,5 @@ def test_clients_that_stop_in_the_middle_of_an_upload(build):
         assert (a.status, a.body, got) == (201, b"done", [10]) or (a.status == 504 and time.monotonic() - begin >= 1), (a.status, a.body, got)
 
 
-def main():
-    global world
-    world = World(sys.argv[1])
-    try:
-        code = run_tests(globals(), sys.argv)
-        for d in world.daemons:
-            ends_well(d)
-        return code
-    finally:
-        world.close()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests_in(World, lambda w: [ends_well(d) for d in w.daemons], globals(), sys.argv))

@@ -19,7 +19,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, Peer, run_tests, wait_for                                              # noqa: E402
+from cluster import Cluster, Peer, run_tests_in, wait_for                                              # noqa: E402
 from proxy_support import F1, MIB, SMALL, Answer, ScriptedOrigin, ask, daemon, open_get, sha  # noqa: E402
 from test_shapes import task_id                                                            # noqa: E402
 from tls_support import Authority                                                          # noqa: E402
@@ -446,16 +446,5 @@ def test_line_70_both_ways_on_one_connection(build):
     c.close()
 
 
-def main():
-    global world
-    world = World(sys.argv[1])
-    try:
-        code = run_tests(globals(), sys.argv)
-        ends_well(world.daemon)
-        return code
-    finally:
-        world.close()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests_in(World, lambda w: ends_well(w.daemon), globals(), sys.argv))

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 
-from cluster import Cluster, Peer, free_ports, http_get, run_tests, wait_for
+from cluster import Cluster, Peer, free_ports, http_get, run_tests_in, wait_for
 
 VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "vectors", "tls")
 UPSTREAM_CA = os.path.join(VECTORS, "ca.crt")
@@ -687,16 +687,5 @@ def test_containerd_with_the_files_of_dfinit(build):
         daemon.wait(15)
 
 
-def main():
-    global world
-    world = World(sys.argv[1])
-    try:
-        code = run_tests(globals(), sys.argv)
-        world.check_logs()
-        return code
-    finally:
-        world.close()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests_in(World, World.check_logs, globals(), sys.argv))

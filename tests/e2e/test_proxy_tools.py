@@ -18,7 +18,7 @@ import urllib.parse
 import zipfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import http_get, run_tests, wait_for                                      # noqa: E402
+from cluster import http_get, run_tests_in, wait_for                                      # noqa: E402
 from proxy_support import F1, MIB, ScriptedOrigin, ask, daemon, sha                  # noqa: E402
 from test_proxy_table import ask_inside, authority_of, ends_well, names_of, same, tunnel  # noqa: E402
 from test_shapes import SIGNING, task_id                                               # noqa: E402
@@ -556,16 +556,5 @@ def test_blob_redirects(build):
     assert SECRET not in world.peer.log(), [line for line in world.peer.log().splitlines() if SECRET in line][:3]
 
 
-def main():
-    global world
-    world = World(sys.argv[1])
-    try:
-        code = run_tests(globals(), sys.argv)
-        ends_well(world.daemon)
-        return code
-    finally:
-        world.close()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests_in(World, lambda w: ends_well(w.daemon), globals(), sys.argv))
