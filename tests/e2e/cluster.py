@@ -329,6 +329,13 @@ def finish(process, seconds, what):
     return process.returncode, err.decode(errors="replace")
 
 
+def is_sanitized(build):
+    """Sanitizers keep memory of their own, which says nothing of ours."""
+    with open(f"{build}/dfdaemon", "rb") as f:
+        program = f.read()
+    return b"__asan_" in program or b"__tsan_" in program
+
+
 def run_tests(namespace, argv, last=None):
     """Runs the functions named test_* (each takes the build directory) and then `last`, prints failures and the closing line; the exit
     code. usage: SCRIPT BUILD_DIR [NAME...]"""

@@ -50,13 +50,6 @@ def missing(*tools):
     return bool(absent)
 
 
-def is_sanitized(build):
-    """Sanitizers keep memory of their own, which says nothing of ours."""
-    with open(f"{build}/dfdaemon", "rb") as f:
-        program = f.read()
-    return b"__asan_" in program or b"__tsan_" in program
-
-
 def together(*functions):
     """Runs them at the same time; fails when one does."""
     failures = []

@@ -17,9 +17,9 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import make_file, run_tests, run_tests_in, wait_for                                              # noqa: E402
+from cluster import is_sanitized, make_file, run_tests, run_tests_in, wait_for                                              # noqa: E402
 from docker_registry import MIB, USER, WORD, make_image                                         # noqa: E402
-from engines_support import LIMIT, NAME, NOWHERE, VIA, Containerd, World, equal, is_sanitized, missing, together   # noqa: E402
+from engines_support import LIMIT, NAME, NOWHERE, VIA, Containerd, World, equal, missing, together   # noqa: E402
 from proxy_support import ask                                                                   # noqa: E402
 
 ALONE = ("unshare", "--mount")
