@@ -137,6 +137,8 @@ void pb_print(const struct pb_desc *desc, const void *msg, struct buf *out);
 
 /* Value of a key in a map<string, string>; the absent slice when it is not there. */
 struct slice pb_pair_get(const struct pb_pair *pairs, size_t n, const char *key);
+/* The singular string field of this name in a message, or NULL when messages of this type have none: for code that serves several types. */
+const struct slice *pb_string_field(const struct pb_desc *desc, const void *msg, const char *name);
 /* The method with this ":path", or NULL. */
 const struct pb_method *pb_service_find(const struct pb_service *service, struct slice path);
 
