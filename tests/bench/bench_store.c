@@ -9,7 +9,6 @@
  * Jobs run on a thread, as in the daemon. While records are read and tasks are removed, the loop serves: it finds a task and asks for a piece.
  */
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include "base/mem.h"
 #include "store/file.h"
 #include "store/store.h"
+#include "support/store_jobs.h"
 
 #define PIECE 1         /* one byte a piece: only the bookkeeping is measured */
 #define ZERO_CRC 0xd202ef8d     /* crc32 of one zero byte */
@@ -40,61 +40,7 @@ fail(const struct err *e)
 	exit(1);
 }
 
-/* ---- the loop and its thread for jobs ---- */
-
-#define JOBS_MAX 64
-
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct store_job *todo[JOBS_MAX], *done[JOBS_MAX];
-	unsigned first, todo_count, done_count;
-} work = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
-
-static void *
-work_thread(void *arg)
-{
-	(void)arg;
-	for (;;) {
-		struct store_job *job;
-
-		pthread_mutex_lock(&work.lock);
-		while (work.todo_count == 0)
-			pthread_cond_wait(&work.wake, &work.lock);
-		job = work.todo[work.first];
-		work.first = (work.first + 1) % JOBS_MAX;
-		work.todo_count--;
-		pthread_mutex_unlock(&work.lock);
-		store_job_run(job);
-		pthread_mutex_lock(&work.lock);
-		work.done[work.done_count++] = job;
-		pthread_mutex_unlock(&work.lock);
-	}
-	return NULL;
-}
-
-static void
-work_start(void *arg, struct store_job *job)
-{
-	(void)arg;
-	pthread_mutex_lock(&work.lock);
-	work.todo[(work.first + work.todo_count++) % JOBS_MAX] = job;
-	pthread_cond_signal(&work.wake);
-	pthread_mutex_unlock(&work.lock);
-}
-
-static bool
-work_collect(void)
-{
-	struct store_job *job;
-
-	pthread_mutex_lock(&work.lock);
-	job = work.done_count > 0 ? work.done[--work.done_count] : NULL;
-	pthread_mutex_unlock(&work.lock);
-	if (job)
-		store_job_done(job);
-	return job != NULL;
-}
+/* ---- tasks and their client ---- */
 
 static void
 make_id(char id[STORE_ID_MAX + 1], unsigned i)
@@ -198,7 +144,7 @@ fill(struct store *s, unsigned tasks, unsigned pieces)
 			fail(&e);
 		if (i % 256 == 0)
 			store_tick(s, clock_wall_ns());
-		while (work_collect())
+		while (store_jobs_collect())
 			;
 	}
 }
@@ -216,7 +162,7 @@ read_all(struct store *s)
 	make_id(id, 4095);
 	client_begin();
 	while (store_jobs_running(s) > 0) {
-		if (!work_collect())
+		if (!store_jobs_collect())
 			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 		serve(s, id);
 	}
@@ -250,7 +196,7 @@ collect(struct store *s, const char *what, const struct store_gc_limits *limits)
 			slices++;
 			again = clock_mono_ns() + 1000000;
 		}
-		work_collect();
+		store_jobs_collect();
 		passes += loop_seconds() - cpu;
 		serve(s, id);
 		nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
@@ -353,12 +299,11 @@ main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "";
 	unsigned tasks = atoi(what) > 0 ? (unsigned)atoi(what) : 100000, pieces = argc > 3 ? (unsigned)atoi(argv[3]) : 20;
-	struct store_options o = { .keep = true, .sync = STORE_SYNC_NONE, .run = work_start };
+	struct store_options o = { .keep = true, .sync = STORE_SYNC_NONE, .run = store_jobs_run };
 	struct store_gc_limits idle = { .task_ttl = INT64_MAX / 2, .high_percent = 99, .low_percent = 98, .max_ns = SLICE_NS };
 	struct store_gc_limits caches = { .page_cache_idle = 1, .max_ns = SLICE_NS }, old = { .task_ttl = 1, .max_ns = SLICE_NS };
 	struct store_usage u;
 	struct err e = {0};
-	pthread_t thread;
 	struct store *s;
 	int64_t start;
 
@@ -372,7 +317,7 @@ main(int argc, char **argv)
 		journal_cost(argv[1], (uint64_t)(argc > 3 ? atoi(argv[3]) : 1024) << 20, argc > 4 && atoi(argv[4]) <= ROUNDS_MAX ? (unsigned)atoi(argv[4]) : 9);
 		return 0;
 	}
-	if (pthread_create(&thread, NULL, work_thread, NULL) != 0)
+	if (store_jobs_begin() < 0)
 		return 1;
 	o.dir = argv[1];
 	start = clock_mono_ns();
@@ -408,7 +353,7 @@ main(int argc, char **argv)
 	for (unsigned i = 0; i < 300; i++)
 		store_tick(s, clock_wall_ns());
 	while (store_jobs_running(s) > 0)
-		work_collect();
+		store_jobs_collect();
 	start = clock_mono_ns();
 	store_close(s);
 	printf("close %.3f s\n", since(start));
