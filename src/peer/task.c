@@ -427,6 +427,9 @@ set_rules(struct task_caller *c, enum store_kind kind)
 {
 	if (kind == STORE_PERSISTENT_CACHE || (kind == STORE_PERSISTENT && c->asker == TASK_FOR_SCHEDULER))
 		c->download.disable_back_to_source = true;
+	else if (c->asker == TASK_FOR_SCHEDULER && c->download.need_back_to_source)
+		/* Schedulers send a seed the whole request of the host that asked them, with its wish to leave the origin to others. */
+		c->download.disable_back_to_source = false;
 }
 
 struct task_caller *
@@ -441,8 +444,9 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 		return NULL;
 	t = task_find(g, r->kind, id);
 	if (t == NULL) {
-		if (g->tasks.count >= ENGINE_TASKS_MAX) {
-			err_set(e, ERR_RESOURCE_EXHAUSTED, "more than %d tasks at once", ENGINE_TASKS_MAX);
+		if (g->tasks.count >= g->o.config->x.download.max_concurrent_tasks) {
+			err_set(e, ERR_RESOURCE_EXHAUSTED, "server is overloaded: more than %u tasks at once (x.download.maxConcurrentTasks), please retry later",
+			    (unsigned)g->o.config->x.download.max_concurrent_tasks);
 			return NULL;
 		}
 		store = store_task_begin(g->o.store, r->kind, id, clock_wall_ns(), e);
