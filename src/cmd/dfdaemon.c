@@ -1,6 +1,7 @@
 /*
  * dfdaemon's command line (spec: cli.md 4): finds the configuration, sets up the log, starts a daemon and passes signals on.
  */
+#include <dirent.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -111,6 +112,27 @@ warn_of_config(const struct config_notes *notes, const char *missing)
 		log_warn("%s", notes->warnings[i]);
 	if (notes->warnings_dropped > 0)
 		log_warn("further warnings about the configuration left out count=%zu", notes->warnings_dropped);
+}
+
+/* Sources of other versions, in shared objects: nothing here loads them. */
+static void
+warn_of_plugins(const char *dir)
+{
+	char *path = xasprintf("%s/backend", dir);
+	DIR *d = opendir(path);
+	struct dirent *it;
+
+	while (d != NULL && (it = readdir(d)) != NULL) {
+		size_t n = strlen(it->d_name);
+
+		if (n > 6 && strncmp(it->d_name, "lib", 3) == 0 && strcmp(it->d_name + n - 3, ".so") == 0) {
+			log_warn("plugins are not supported, ignored file=%s/%s (server.pluginDir)", path, it->d_name);
+			break;
+		}
+	}
+	if (d != NULL)
+		closedir(d);
+	free(path);
 }
 
 static int
@@ -290,10 +312,12 @@ dfdaemon_main(int argc, char **argv)
 		goto out;
 	}
 	set_level(&o, &c);
+	log_as_json(c.x.log.format == CONFIG_LOG_JSON);
 	code = open_log(&o);
 	if (code != 0)
 		goto out;
 	warn_of_config(&notes, missing);
+	warn_of_plugins(c.server.plugin_dir);
 	if (config_derive_host(&c, &e) < 0) {
 		code = fail_start(&e);
 		goto out;

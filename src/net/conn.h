@@ -84,6 +84,7 @@ struct conn_opts {
 	int keepalive_interval_s;
 	int keepalive_probes;
 	int user_timeout_ms;
+	bool uses_fastopen;             /* conn_connect: TCP Fast Open where both systems have it */
 
 	/* conn_adopt: bytes that were already read from the socket; copied. */
 	struct slice early;

@@ -180,6 +180,7 @@ start_transfer(struct session *s, struct parent *p, uint32_t n)
 	job->sink.limits[1] = s->download.is_prefetch ? &g->prefetch : NULL;
 	job->parent = p->pieces;
 	job->tls = p->tls;
+	job->uses_fastopen = g->o.config->storage.server.tcp_fastopen;
 	memcpy(job->task_id, s->task->id, TASK_ID_SIZE);
 	job->tag = request_tag(s->task->store->kind);
 	job->number = n;

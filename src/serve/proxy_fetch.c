@@ -437,7 +437,7 @@ proxy_fetch_start(struct proxy_fetch *f)
 		f->download.need_back_to_source = true;
 	f->caller = task_request(g, &ask, &events, f, &e);
 	if (f->caller == NULL) {
-		fail(f, e.code == ERR_UNAVAILABLE ? 503 : e.code == ERR_INVALID_ARGUMENT ? 400 : 500, PROXY_BY_DFDAEMON, &e);
+		fail(f, e.code == ERR_UNAVAILABLE || e.code == ERR_RESOURCE_EXHAUSTED ? 503 : e.code == ERR_INVALID_ARGUMENT ? 400 : 500, PROXY_BY_DFDAEMON, &e);
 		return;
 	}
 	log_debug("proxy asks for task=%s url=\"%s\"", f->caller->task->id, url_redact_text(f->download.url, url));
