@@ -286,6 +286,7 @@ run(struct config *c, const struct dfdaemon_options *o, const char *dynconfig)
 	set_signals(SIG_DFL);
 	running = NULL;
 	daemon_free(d);
+	log_info("stopped");
 	return 0;
 }
 

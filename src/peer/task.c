@@ -638,6 +638,9 @@ task_prepared(struct task *t, const struct err *err, const struct origin_error *
 	bool was_guarded = err != NULL && t->target != NULL && t->target->request.is_guarded;
 
 	t->phase = err == NULL ? TASK_READY : TASK_NEW;
+	/* What goes wrong later is told by the session. */
+	if (err != NULL)
+		log_info("download not begun task=%s error=\"%s\"", t->id, err->text);
 	LIST_EACH(it, next, &t->callers) {
 		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
 
