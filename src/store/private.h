@@ -151,6 +151,8 @@ struct store {
 extern const char *const store_kind_dirs[STORE_KINDS];
 unsigned store_shard(const char *id);
 /* "tasks/abc/<id><suffix>" */
+/* gc.c: one idle standard task leaves, the longest unused; a partial one before a finished one. False: there is none. */
+bool store_evict_one(struct store *s);
 void store_name(char out[STORE_NAME_MAX], enum store_kind kind, const char *id, const char *suffix);
 /* "tasks/abc" */
 void store_shard_name(char out[STORE_NAME_MAX], enum store_kind kind, unsigned shard);

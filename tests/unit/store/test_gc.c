@@ -107,6 +107,67 @@ failed_tasks_go_before_finished_ones(void **state)
 	store_close(s);
 }
 
+static void
+failures_that_left_nothing_are_forgotten_within_hours(void **state)
+{
+	struct store *s = open_budget(0);
+	struct store_gc_limits limits = { .task_ttl = 720 * HOUR };
+	struct store_gc_result r;
+	struct store_task *held;
+
+	(void)state;
+	/* An origin that says 404: there is a task, and nothing of it on disk. */
+	for (unsigned i = 0; i < 3; i++)
+		store_task_fail(store_task_begin(s, STORE_STANDARD, test_id(i), NOW, NULL), NOW);
+	held = store_task_find(s, STORE_STANDARD, test_id(1));
+	store_task_use(held);
+	store_task_fail(store_task_begin(s, STORE_STANDARD, test_id(3), NOW + HOUR, NULL), NOW + HOUR);
+	store_task_fail(test_start(s, 4, PIECE), NOW);
+	store_gc_pass(s, NOW + HOUR + SECOND, &limits, 100, &r);
+	assert_int_equal(r.expired, 2);
+	assert_true(is_there(s, 1) && is_there(s, 3) && is_there(s, 4));
+	store_task_release(held);
+	store_gc_pass(s, NOW + 3 * HOUR, &limits, 100, &r);
+	assert_true(is_there(s, 4) && !is_there(s, 1) && !is_there(s, 3));
+	store_close(s);
+}
+
+static void
+one_task_too_many_takes_the_place_of_the_longest_unused(void **state)
+{
+	struct store_options o = test_options();
+	struct store *s;
+	struct store_task *held;
+	struct err e = {0};
+
+	(void)state;
+	o.tasks_max = 4;
+	s = test_open_with(&o);
+	for (unsigned i = 0; i < 3; i++)
+		store_task_touch(test_download(s, i, PIECE), NOW + i * SECOND);
+	store_task_fail(store_task_begin(s, STORE_STANDARD, test_id(3), NOW + HOUR, NULL), NOW + HOUR);
+	/* A failed one goes first, then the oldest that nobody uses. */
+	held = store_task_find(s, STORE_STANDARD, test_id(0));
+	store_task_use(held);
+	store_task_use(store_task_begin(s, STORE_STANDARD, test_id(4), NOW + HOUR, &e));
+	assert_false(is_there(s, 3));
+	assert_true(is_there(s, 0) && is_there(s, 1) && is_there(s, 2));
+	store_task_use(store_task_begin(s, STORE_STANDARD, test_id(5), NOW + HOUR, &e));
+	assert_true(is_there(s, 0) && !is_there(s, 1) && is_there(s, 2));
+	store_task_use(store_task_begin(s, STORE_STANDARD, test_id(6), NOW + HOUR, &e));
+	assert_false(is_there(s, 2));
+	/* All are in use. */
+	assert_null(store_task_begin(s, STORE_STANDARD, test_id(7), NOW + HOUR, &e));
+	assert_int_equal(e.code, ERR_RESOURCE_EXHAUSTED);
+	assert_non_null(strstr(e.text, "holds 4 tasks"));
+	/* One that is there needs no room. */
+	assert_ptr_equal(store_task_begin(s, STORE_STANDARD, test_id(0), NOW + HOUR, &e), held);
+	store_task_release(held);
+	for (unsigned i = 4; i < 7; i++)
+		store_task_release(store_task_find(s, STORE_STANDARD, test_id(i)));
+	store_close(s);
+}
+
 static struct store_task *
 persistent(struct store *s, enum store_kind kind, unsigned task, bool pinned, int64_t ttl)
 {
@@ -241,6 +302,8 @@ main(void)
 		WITH_DIR(task_in_use_is_never_collected),
 		WITH_DIR(high_water_evicts_the_longest_unused_to_low_water),
 		WITH_DIR(failed_tasks_go_before_finished_ones),
+		WITH_DIR(failures_that_left_nothing_are_forgotten_within_hours),
+		WITH_DIR(one_task_too_many_takes_the_place_of_the_longest_unused),
 		WITH_DIR(kinds_go_in_their_order_and_pinned_ones_only_by_ttl),
 		WITH_DIR(budget_of_a_pass_is_kept_and_the_next_goes_on),
 		WITH_DIR(linked_output_is_not_counted_as_freed),
