@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -69,6 +70,20 @@ def test_tasks_at_once_are_bounded(build):
         lines = [json.loads(line) for line in peer.log().splitlines()]
         assert {line["level"] for line in lines} >= {"info"} and all(set(line) == {"time", "level", "message"} for line in lines), lines
         assert any(line["message"].startswith("started host=") for line in lines), lines
+
+
+def test_signed_urls_are_in_no_message(build):
+    with Cluster(build, peers=1, seed=False, log_level="trace") as c:
+        origin = Origin(build)
+        try:
+            for target in ("http://[broken/x?sig=SECRET", "http://127.0.0.1:1/x?sig=SECRET", "ftp://u:SECRET@h/"):
+                quoted = urllib.parse.quote(target, safe="")
+                code, err = c.peers[0].dfget(origin.url(f"/gen/1K/1?redirect={quoted}"), c.path("x"), "-H", "Authorization: Bearer SECRET", "-u", "a:SECRET")
+                assert code == 1 and "Failed" in err and "SECRET" not in err, err
+        finally:
+            origin.stop()
+        c.peers[0].stop()
+        assert "SECRET" not in c.peers[0].log(), c.peers[0].log()
 
 
 def check_config(build, text, *flags):

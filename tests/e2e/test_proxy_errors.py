@@ -170,6 +170,8 @@ def test_what_the_proxy_refuses(build):
     challenge = (("WWW-Authenticate", 'Basic realm="dragonfly"'),)
     check("no credential", d, of(d, O.url("/direct/x")), 401, "proxy", "credential required", challenge)
     check("wrong credential", d, of(d, O.url("/direct/x"), {"Authorization": "Basic YTpi"}), 401, "proxy", "wrong proxy credential", challenge)
+    check("wrong credential for proxies", d, of(d, O.url("/direct/x"), {"Proxy-Authorization": "Basic YTpi"}), 401, "proxy", "wrong proxy credential",
+          challenge)
     check("unreadable credential", d, of(d, O.url("/direct/x"), {"Authorization": "Basic !!!"}), 400, "proxy", "unreadable credential")
     check("blocked", d, of(d, O.url("/p2p/blocked"), GOOD), 403, "proxy", "block")
     check("blocked tag", d, of(d, O.url("/p2p/f1"), {**GOOD, "X-Dragonfly-Tag": "bad"}), 403, "proxy", "block")
