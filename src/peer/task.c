@@ -137,9 +137,11 @@ drop_work(struct task_caller *c)
 {
 	if (c->output != NULL)
 		output_cancel(c->output);
+	if (c->following != NULL)
+		output_cancel(c->following);
 	if (c->metadata != NULL)
 		session_metadata_cancel(c->metadata);
-	c->output = NULL;
+	c->output = c->following = NULL;
 	c->metadata = NULL;
 }
 
@@ -190,11 +192,13 @@ caller_on_output(void *ctx, const struct err *err)
 static void
 caller_complete(struct task_caller *c)
 {
+	struct output_job *following = c->following;
 	struct task *t = c->task;
 	struct err err = {0};
 
 	c->session = NULL;
-	c->output = output_start(t, c, caller_on_output, c, &err);
+	c->following = NULL;
+	c->output = output_start(t, c, following, caller_on_output, c, &err);
 	if (c->output == NULL)
 		caller_end(c, err.code != 0 ? &err : NULL, NULL);
 }
@@ -326,10 +330,12 @@ caller_run(struct task_caller *c)
 			caller_emit(c, &p, traffic_for(c, &p));
 	if (c->is_over)
 		return;
-	if (c->missing == 0)
+	if (c->missing == 0) {
 		caller_complete(c);
-	else
-		caller_join_session(c);
+		return;
+	}
+	c->following = output_follow(t, c);
+	caller_join_session(c);
 }
 
 /* Pieces that were not looked at since the start of the process, or whose file was touched, are checked before they count. */

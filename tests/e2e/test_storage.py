@@ -188,6 +188,65 @@ def test_resumed_and_never_mixed(build):
                 origin.stop()
 
 
+def bytes_read(peer):
+    """By calls on files; those on sockets do not count there."""
+    with open(f"/proc/{peer.process.pid}/io") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("rchar:"))
+
+
+def read_before_the_end(origin, peer, run, sent):
+    """Stops the origin in the middle and sees whether what has come is read; None where the download was over before it stopped."""
+    before = bytes_read(peer)
+    wait_for(lambda: origin.bytes() > sent or run.poll() is not None, 30, "half of it moved")
+    origin.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(200):
+            if run.poll() is not None:
+                return None
+            if bytes_read(peer) - before > MIB:
+                return True
+            time.sleep(0.05)
+        return False
+    finally:
+        origin.process.send_signal(signal.SIGCONT)
+
+
+def test_output_that_is_a_link_is_not_read_back(build):
+    """What was checked on its way in is linked without being read. With --digest it is read once, and while the download goes on."""
+    size = 48 * MIB
+    with tempfile.TemporaryDirectory() as www:
+        want = make_file(f"{www}/plain", size)
+        os.link(f"{www}/plain", f"{www}/verified")
+        make_file(f"{www}/other", 9 * MIB)
+        # Slow enough that it is not all over before the first look; the first pieces come before the last ones begin.
+        origin = Origin(build, www, rate=30 * MIB)
+        config = {"download": {"concurrentPieceCount": 4}}
+        try:
+            with Cluster(build, peers=1, seed=False, config=config, log_level="debug") as c:
+                peer = c.peers[0]
+                for name, flags, least, most in (("plain", [], 0, size // 8), ("verified", ["--digest", "sha256:" + want], size, size * 9 // 8)):
+                    origin.reset()
+                    before = bytes_read(peer)
+                    run = peer.dfget_start(origin.url("/" + name), c.path(name), *flags)
+                    if flags:
+                        was_early = read_before_the_end(origin, peer, run, size // 2)
+                    rc, err = finish(run, 60, name)
+                    read = bytes_read(peer) - before
+                    assert rc == 0 and sha256(c.path(name)) == want, err
+                    assert any(os.path.samefile(c.path(name), f) for f in content_files(peer)), f"{name} is no link"
+                    assert least <= read <= most, f"{name}: {read} bytes read"
+                line = next(ln for ln in peer.log().splitlines() if "digest verified" in ln)
+                after = int(line.rsplit("read_after_last_piece=", 1)[1].split()[0])
+                print(f"   {read / MIB:.1f} of {size / MIB:.0f} MiB read, {after / MIB:.1f} MiB of it after the last piece")
+                assert was_early is not False
+                # A wrong one is told, and nothing delivered: of content that is there, and of a download.
+                for name in ("plain", "other"):
+                    rc, err = peer.dfget(origin.url("/" + name), c.path("wrong"), "--digest", "sha256:" + "0" * 64)
+                    assert rc != 0 and "digest mismatch" in err and not os.path.exists(c.path("wrong")), err
+        finally:
+            origin.stop()
+
+
 # ---- ten kinds of damage ----
 
 def flip(path, at, leaves_trace=False):
