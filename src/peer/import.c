@@ -126,7 +126,8 @@ on_failed_answer(void *ctx, const void *answer, const struct rpc_status *st)
 	struct import *i = ctx;
 
 	i->call = NULL;
-	if (answer == NULL)
+	/* It does not know of it where our question never came there. */
+	if (answer == NULL && st->code != ERR_NOT_FOUND)
 		log_warn("scheduler was not told of a failed import task=%s error=\"%s\"", i->id, st->message);
 	end(i, NULL);
 }
