@@ -128,6 +128,10 @@ void pb_encode(const struct pb_desc *desc, const void *msg, struct buf *out);
 /* Bytes that pb_encode appends. */
 size_t pb_size(const struct pb_desc *desc, const void *msg);
 
+/* For messages that are put together by hand: a varint, and the bytes that it takes. */
+void pb_append_varint(struct buf *out, uint64_t v);
+size_t pb_varint_size(uint64_t v);
+
 /* A deep copy in the arena: `out` shares nothing with `msg`. -1 when the arena is full. */
 int pb_copy(const struct pb_desc *desc, const void *msg, struct arena *a, void *out, struct err *e);
 
