@@ -146,6 +146,15 @@ log_as_json(bool on)
 	atomic_store(&is_json, on);
 }
 
+bool
+log_is_due(atomic_int_fast64_t *last)
+{
+	/* Never 0, which means that there was none. */
+	int_fast64_t now = clock_mono_ms() + 1, was = atomic_load(last);
+
+	return (was == 0 || now - was >= LOG_OFTEN_MS) && atomic_compare_exchange_strong(last, &was, now);
+}
+
 void
 log_close(void)
 {

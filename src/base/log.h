@@ -6,6 +6,7 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,6 +35,10 @@ void log_to_stderr(bool on);
 void log_as_json(bool on);
 void log_close(void);
 void log_get_counts(struct log_counts *out);
+
+/* Whether a line that strangers can cause as often as they like is due: at most one in LOG_OFTEN_MS for each `last`, which starts as 0. */
+#define LOG_OFTEN_MS 60000
+bool log_is_due(atomic_int_fast64_t *last);
 
 /* Control characters are escaped and lines past LOG_LINE_MAX bytes are cut: one event stays one line whatever its values hold. As JSON,
  * bytes that are no UTF-8 become U+FFFD. */

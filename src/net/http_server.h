@@ -6,6 +6,7 @@
 #ifndef NET_HTTP_SERVER_H
 #define NET_HTTP_SERVER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,7 +42,9 @@ struct http_server_opts {
 	struct tls_config *tls;         /* of the server kind; NULL: plain text. Referenced */
 	size_t head_max;                /* bytes of all header lines; past it 431 */
 	int head_ms, idle_ms, send_ms, body_ms;
-	size_t conns_max;
+	size_t conns_max;               /* further ones are closed at once, told of once a minute as those of `name` */
+	const char *name;               /* "proxy"; lives longer than the server. NULL: nothing is told */
+	atomic_uint_fast64_t *turned_away;      /* counts them; NULL: nobody does. Any number of servers may share it */
 	/* For connections without TLS whose first byte begins a TLS handshake: a referenced server configuration to go on with, or
 	 * NULL to answer 400 as plain text. NULL: always that. */
 	struct tls_config *(*start_tls)(void *ctx, struct conn *c);

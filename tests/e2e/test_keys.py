@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -70,6 +71,30 @@ def test_tasks_at_once_are_bounded(build):
         lines = [json.loads(line) for line in peer.log().splitlines()]
         assert {line["level"] for line in lines} >= {"info"} and all(set(line) == {"time", "level", "message"} for line in lines), lines
         assert any(line["message"].startswith("started host=") for line in lines), lines
+
+
+def test_connections_beyond_the_limit_are_told_of(build):
+    with Cluster(build, peers=1, seed=False, config={"x": {"proxy": {"maxConnections": 2}, "server": {"ioThreads": 1}}}) as c:
+        peer = c.peers[0]
+        kept = []
+        try:
+            for _ in range(2):
+                s = socket.create_connection(("127.0.0.1", peer.proxy_port), timeout=WAIT_S)
+                s.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+                kept.append(s)
+                assert s.recv(12) == b"HTTP/1.1 400", "no answer to one of the first two"
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", peer.proxy_port), timeout=WAIT_S) as s:
+                    try:
+                        assert s.recv(1) == b"", "a third connection was served"
+                    except ConnectionResetError:
+                        pass
+            assert peer.metric("dragonfly_client_x_limited_total", what="proxy") == 3
+            told = [line for line in peer.log_lines("WARN") if "too many at once" in line]
+            assert len(told) == 1 and 'server="proxy (x.proxy.maxConnections)" limit=2 peer=127.0.0.1:' in told[0], told
+        finally:
+            for s in kept:
+                s.close()
 
 
 def test_signed_urls_are_in_no_message(build):

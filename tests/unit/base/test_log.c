@@ -135,6 +135,19 @@ long_lines_as_json_are_cut_and_closed(void **state)
 }
 
 static void
+what_happens_often_is_due_once(void **state)
+{
+	atomic_int_fast64_t last = 0, other = 0;
+
+	(void)state;
+	assert_true(log_is_due(&last));
+	assert_false(log_is_due(&last));
+	assert_true(log_is_due(&other));
+	last -= LOG_OFTEN_MS;
+	assert_true(last == 0 || log_is_due(&last));
+}
+
+static void
 long_lines_are_cut(void **state)
 {
 	char *text, *value = xmalloc(3 * LOG_LINE_MAX);
@@ -358,6 +371,7 @@ main(void)
 		cmocka_unit_test(values_cannot_forge_a_line),
 		cmocka_unit_test(lines_as_json),
 		cmocka_unit_test(long_lines_as_json_are_cut_and_closed),
+		cmocka_unit_test(what_happens_often_is_due_once),
 		cmocka_unit_test(long_lines_are_cut),
 		cmocka_unit_test(levels_filter_and_are_counted),
 		cmocka_unit_test(level_names_are_read_in_any_case),
