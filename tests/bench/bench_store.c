@@ -364,7 +364,7 @@ collect(struct store *s, const char *what, const struct store_gc_limits *limits)
 		store_jobs_collect();
 		passes += loop_seconds() - cpu;
 		serve(s, id);
-		nanosleep(&(struct timespec){ .tv_nsec = 500000 }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
 	all = cpu_since(all);
 	printf("collection, %s: %zu expired, %zu evicted in %.3f s; processor %.3f s (user %.3f, system %.3f), of it the loop %.3f s in %zu slices, "

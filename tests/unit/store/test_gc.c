@@ -292,6 +292,71 @@ used_bytes_equal_the_blocks_on_disk_after_a_reopen(void **state)
 	store_close(s);
 }
 
+static void
+abandoned_partial_tasks_go_first_and_young_ones_when_all_is_lost(void **state)
+{
+	struct store *s = open_budget(10 * PIECE);
+	struct store_gc_result r;
+
+	(void)state;
+	test_start(s, 1, 4 * PIECE);
+	store_task_touch(test_start(s, 2, 4 * PIECE), NOW + 20 * HOUR);
+	store_gc_pass(s, NOW + 23 * HOUR, &water, 100, &r);
+	assert_int_equal(r.evicted, 0);
+	store_gc_pass(s, NOW + 25 * HOUR, &water, 100, &r);
+	assert_int_equal(r.evicted, 1);
+	assert_false(is_there(s, 1));
+	/* The budget is all but used up. */
+	store_task_touch(test_start(s, 3, 6 * PIECE), NOW + 25 * HOUR);
+	store_gc_pass(s, NOW + 26 * HOUR, &water, 100, &r);
+	assert_int_equal(r.evicted, 1);
+	assert_false(is_there(s, 2));
+	assert_true(is_there(s, 3));
+	store_close(s);
+}
+
+static fsblkcnt_t free_pieces;
+
+static int
+small_disk(int fd, struct statvfs *st)
+{
+	(void)fd;
+	memset(st, 0, sizeof(*st));
+	st->f_frsize = PIECE;
+	st->f_blocks = 1000;
+	st->f_bavail = free_pieces;
+	return 0;
+}
+
+static void
+budget_or_disk_whichever_has_less_decides(void **state)
+{
+	static const struct { uint64_t capacity, free, available; } rows[] = { { 100, 3, 3 }, { 2, 500, 2 }, { 0, 3, 3 }, { 4, 4, 4 } };
+	struct store_sys sys = store_sys_posix;
+	char want[64];
+
+	(void)state;
+	sys.fstatvfs = small_disk;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct store_start start = { .content_length = 5 * PIECE, .piece_length = PIECE };
+		struct store_options o = test_options();
+		struct store_usage u;
+		struct store *s;
+		struct err e = {0};
+
+		o.sys = &sys;
+		o.capacity = rows[i].capacity * PIECE;
+		free_pieces = (fsblkcnt_t)rows[i].free;
+		s = test_open_with(&o);
+		assert_int_equal(store_usage(s, &u, NULL), 0);
+		assert_int_equal(u.available, rows[i].available * PIECE);
+		assert_int_equal(store_task_start(store_task_begin(s, STORE_STANDARD, test_id(1), NOW, NULL), &start, NOW, NULL, &e), -1);
+		snprintf(want, sizeof(want), "content_length=%d, available=%llu", 5 * PIECE, (unsigned long long)rows[i].available * PIECE);
+		assert_non_null(strstr(e.text, want));
+		store_close(s);
+	}
+}
+
 #define WITH_DIR(f) cmocka_unit_test_setup_teardown(f, test_setup, test_teardown)
 
 int
@@ -309,6 +374,8 @@ main(void)
 		WITH_DIR(linked_output_is_not_counted_as_freed),
 		WITH_DIR(idle_content_leaves_the_page_cache_once),
 		WITH_DIR(used_bytes_equal_the_blocks_on_disk_after_a_reopen),
+		WITH_DIR(abandoned_partial_tasks_go_first_and_young_ones_when_all_is_lost),
+		WITH_DIR(budget_or_disk_whichever_has_less_decides),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
