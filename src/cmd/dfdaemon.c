@@ -15,13 +15,14 @@
 #include "base/mem.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "cmd/supervise.h"
 #include "config/config.h"
 #include "config/paths.h"
 #include "serve/daemon.h"
 #include "serve/privileges.h"
 
 struct dfdaemon_options {
-	const char *config, *dynconfig, *log_dir;
+	const char *config, *dynconfig, *log_dir, *pid_file;
 	struct option_number log_level, log_max_files, log_max_file_size;
 	struct option_list sets;
 	bool console, check_config, print_config, strict_config;
@@ -50,6 +51,8 @@ static const struct option options[] = {
 	 .env = "DFDAEMON_LOG_MAX_FILE_SIZE", .preset = "1GiB", .help = "A new log file is begun when the present one is this large."},
 	{.name = "console", .kind = OPTION_FLAG, .at = AT(console), .env = "DFDAEMON_CONSOLE",
 	 .help = "Log lines go to standard error and not to a file."},
+	{.name = "pid-file", .value = "PID_FILE", .kind = OPTION_PATH, .at = AT(pid_file),
+	 .help = "File for the process id, written once the daemon serves and removed at its end."},
 	{.name = "version", .letters = "V", .kind = OPTION_VERSION, .help = "Prints the version."},
 	{.name = "help", .letters = "h", .kind = OPTION_HELP, .help = "Prints this help."},
 };
@@ -277,7 +280,12 @@ run(struct config *c, const struct dfdaemon_options *o, const char *dynconfig)
 	privileges_free(&privileges);
 	if (d == NULL)
 		return fail_start(&e);
+	if (supervise_write_pid(o->pid_file, &e) < 0) {
+		daemon_free(d);
+		return fail_start(&e);
+	}
 	privileges_guard_memory(c);
+	supervise_tell("READY=1");
 	running = d;
 	if (stop_early)
 		daemon_stop(d);
@@ -286,6 +294,7 @@ run(struct config *c, const struct dfdaemon_options *o, const char *dynconfig)
 	set_signals(SIG_DFL);
 	running = NULL;
 	daemon_free(d);
+	supervise_remove_pid(o->pid_file);
 	log_info("stopped");
 	return 0;
 }

@@ -111,6 +111,29 @@ def test_signed_urls_are_in_no_message(build):
         assert "SECRET" not in c.peers[0].log(), c.peers[0].log()
 
 
+def test_service_managers_hear_when_it_serves(build):
+    with Cluster(build, peers=1, seed=False, start=False) as c:
+        peer = c.peers[0]
+        pid = c.path("pid")
+        with open(pid, "w") as f:
+            f.write("1\n")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.bind(c.path("notify"))
+            s.settimeout(WAIT_S)
+            peer.flags = ["--pid-file", pid]
+            os.environ["NOTIFY_SOCKET"] = c.path("notify")
+            try:
+                peer.start(wait=False)
+                assert s.recv(100) == b"READY=1"
+            finally:
+                del os.environ["NOTIFY_SOCKET"]
+            # It serves indeed.
+            assert peer.dfget("http://127.0.0.1:1/x", c.path("x"))[0] == 1
+        with open(pid) as f:
+            assert int(f.read()) == peer.process.pid
+        assert peer.stop() == 0 and not os.path.exists(pid)
+
+
 def check_config(build, text, *flags):
     p = subprocess.run([f"{build}/dfdaemon", "--check-config", "-c", "/dev/stdin", *flags], input=text, capture_output=True, text=True, timeout=WAIT_S)
     return p.returncode, p.stderr
