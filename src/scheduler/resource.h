@@ -243,6 +243,7 @@ struct sched_resources {
 	uint16_t n_names;
 	uint32_t pick_epoch;
 	uint32_t host_numbers;
+	uint64_t host_changes;          /* counts hosts that came, moved or went; announcements of the same do not count */
 	uint32_t epoch;                 /* of marks */
 	uint64_t random;                /* xorshift64* state */
 	uint64_t n_edges;

@@ -97,6 +97,13 @@ sched_host_find(const struct sched_resources *r, struct slice id)
 	return map_get(&r->hosts, id);
 }
 
+static bool
+is_moved(const struct sched_host *h, const struct sched_host_info *info)
+{
+	return h->type != info->type || h->port != info->port || h->download_port != info->download_port ||
+		h->disable_shared != info->disable_shared || !slice_eq_str(info->ip, h->ip);
+}
+
 struct sched_host *
 sched_host_announce(struct sched_resources *r, const struct sched_host_info *info)
 {
@@ -108,6 +115,8 @@ sched_host_announce(struct sched_resources *r, const struct sched_host_info *inf
 		h = host_new(r, info->id);
 	}
 	r->memory -= host_memory(h);
+	if (h->provisional || !h->facts || is_moved(h, info))
+		r->host_changes++;
 	set_text(&h->hostname, info->hostname);
 	set_text(&h->ip, info->ip);
 	set_text(&h->location, info->location);
@@ -177,6 +186,8 @@ sched_host_remove(struct sched_resources *r, struct sched_host *h)
 {
 	while (!list_is_empty(&h->peers))
 		sched_peer_remove(r, CONTAINER_OF(h->peers.next, struct sched_peer, in_host));
+	if (!h->provisional)
+		r->host_changes++;
 	if (r->on_host_gone)
 		r->on_host_gone(r->ctx, h);
 	map_del(&r->hosts, slice_str(h->id));

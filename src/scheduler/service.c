@@ -70,6 +70,15 @@ on_later(struct loop_later *later)
 		arm_due(s);
 }
 
+static bool
+is_snapshot_due(const struct scheduler *s)
+{
+	int64_t age = s->core.res.now_ms - s->snapshot_at_ms;
+
+	return age >= SNAPSHOT_MS ||
+		(s->snapshot_changes != s->core.res.host_changes && age >= SNAPSHOT_SOON_MS + (int64_t)s->core.res.hosts.count);
+}
+
 static void
 on_timer(void *ctx)
 {
@@ -79,11 +88,14 @@ on_timer(void *ctx)
 	service_now(s);
 	s->core.res.wall_ms = clock_wall_ms() - clock_mono_ms();
 	next = sched_core_tick(&s->core);
-	if (s->core.res.now_ms - s->snapshot_at_ms >= SNAPSHOT_MS) {
-		s->snapshot_at_ms = s->core.res.now_ms;
+	if (s->core.res.now_ms - s->swept_ms >= SWEEP_MS) {
+		s->swept_ms = s->core.res.now_ms;
 		service_call_sweep(s);
-		if (s->snapshot_path)
-			snapshot_save(s, s->snapshot_path, false);
+	}
+	if (s->snapshot_path && is_snapshot_due(s)) {
+		s->snapshot_at_ms = s->core.res.now_ms;
+		s->snapshot_changes = s->core.res.host_changes;
+		snapshot_save(s, s->snapshot_path, false);
 	}
 	arm(s, next);
 	service_after(s);
@@ -135,7 +147,7 @@ scheduler_new(struct loop *loop, const struct scheduler_options *o, struct err *
 	list_init(&s->triggers);
 	list_init(&s->asks);
 	map_init(&s->channels);
-	s->snapshot_at_ms = s->core.res.now_ms;
+	s->snapshot_at_ms = s->swept_ms = s->core.res.now_ms;
 	if (o->snapshot_path) {
 		s->snapshot_path = xstrdup(o->snapshot_path);
 		snapshot_load(s, s->snapshot_path);

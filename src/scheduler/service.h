@@ -41,6 +41,8 @@ struct scheduler {
 	struct loop_later later;
 	int64_t timer_at_ms;            /* when the timer fires */
 	int64_t snapshot_at_ms;
+	uint64_t snapshot_changes;      /* changes of hosts that it has */
+	int64_t swept_ms;
 	struct list streams;            /* peer_stream.link */
 	struct list broken;             /* those to end */
 	struct map channels;            /* "ip:port" -> struct callee */
@@ -89,7 +91,10 @@ void service_call_sweep(struct scheduler *s);
 void service_call_free(struct scheduler *s);
 
 /* snapshot.c */
-#define SNAPSHOT_MS 60000
+/* Written this often; a host counts as fresh for a minute at least, so a restart finds all that are. */
+#define SNAPSHOT_MS 30000
+/* After a change of hosts it is written sooner, but not more often than this and 1 ms for each host: a large table takes a while. */
+#define SNAPSHOT_SOON_MS 1000
 void snapshot_load(struct scheduler *s, const char *path);
 /* is_last: also waits until the disk has it. */
 void snapshot_save(struct scheduler *s, const char *path, bool is_last);

@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import cluster  # noqa: E402
-from lab import Lab  # noqa: E402
+from lab import Lab, directions  # noqa: E402
 from tls_support import Authority, keys, under_tls  # noqa: E402
 
 PEERS = ("ours-a", "ours-b", "ours-c", "real-a", "real-b", "real-c")
@@ -16,7 +16,7 @@ def certificates(directory):
     return ca, ca.leaf("member")
 
 
-def add(case, directions):
+def add(case):
     def one(run, go, seed, total):
         with cluster.tempfile.TemporaryDirectory() as home:
             ca, pair = certificates(home)

@@ -1,6 +1,7 @@
 """Real programs of Dragonfly beside ours, on loopback: a peer that is another make of dfdaemon, a scheduler in Go, and clusters of
 them. Programs are given by path; nothing of theirs is kept. Names of hosts begin with the make ("ours-", "real-"), so that a log line
 that names a peer tells its make."""
+import collections
 import os
 import random
 import re
@@ -312,3 +313,39 @@ class Lab(Cluster):
             scheduler.stop()
         if self.redis:
             self.redis.stop()
+
+
+# ---- what a cluster did ----
+
+def directions(lab):
+    """(make of the parent, make of the child) -> pieces."""
+    counts = collections.Counter()
+    for p in lab.all:
+        for make, n in p.parents().items():
+            counts[make, "real" if p.is_real else "ours"] += n
+    return counts
+
+
+def traffic(lab):
+    """Bytes by the metrics of all: (make, kind) with kind source, peer, upload."""
+    sums = collections.Counter()
+    for p in lab.all:
+        if p.process is None:
+            continue
+        make = "real" if p.is_real else "ours"
+        sums[make, "source"] += p.metric("dragonfly_client_download_traffic", type="BACK_TO_SOURCE")
+        sums[make, "peer"] += p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER")
+        sums[make, "upload"] += p.metric("dragonfly_client_upload_traffic")
+    return sums
+
+
+def complaints(lab):
+    """make -> shapes of WARN and ERROR lines with an example."""
+    found = {"ours": {}, "real": {}, "scheduler": {}}
+    for p in lab.all:
+        for line in p.complaints():
+            found["real" if p.is_real else "ours"].setdefault(shape(line), line)
+    for scheduler in lab.schedulers:
+        for line in scheduler.complaints():
+            found["scheduler"].setdefault(shape(line), line)
+    return found

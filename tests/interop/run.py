@@ -15,8 +15,9 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cases_cache  # noqa: E402
+import cases_restart  # noqa: E402
 import cases_tls  # noqa: E402
-from lab import ANSI, Lab, Programs, shape  # noqa: E402
+from lab import ANSI, Lab, Programs, complaints, directions, traffic  # noqa: E402
 import cluster  # noqa: E402
 import managed  # noqa: E402
 from cluster import Origin, sha256, wait_for  # noqa: E402
@@ -83,15 +84,21 @@ class Run:
         lab.children.append(p)
         return p
 
-    def fetch(self, lab, peers, url, digest):
-        """All peers at once; the seconds it took."""
-        begin = time.monotonic()
-        started = [(p, lab.path(f"out-{p.name}-{self.count}"), self.dfget(lab, p, url, lab.path(f"out-{p.name}-{self.count}")))
-                   for p in peers]
+    def begin(self, lab, peers, url):
+        """All peers at once: (peer, output, process of dfget) of each."""
+        outputs = [lab.path(f"out-{p.name}-{self.count}") for p in peers]
+        return [(p, out, self.dfget(lab, p, url, out)) for p, out in zip(peers, outputs)]
+
+    def all_right(self, started, digest):
         for peer, out, process in started:
             finish_ok(process, peer.name)
             assert sha256(out) == digest, f"{peer.name}: wrong bytes"
             os.unlink(out)
+
+    def fetch(self, lab, peers, url, digest):
+        """All peers at once; the seconds it took."""
+        begin = time.monotonic()
+        self.all_right(self.begin(lab, peers, url), digest)
         return time.monotonic() - begin
 
     def origin_times(self, size=None):
@@ -106,40 +113,6 @@ def finish_ok(process, name):
         process.communicate()
         raise cluster.Timeout(f"dfget at {name}: not within {DOWNLOAD_S} s")
     assert process.returncode == 0, f"dfget at {name}: {process.returncode} {(err or out).decode(errors='replace')}"
-
-
-def directions(lab):
-    """(make of the parent, make of the child) -> pieces."""
-    counts = collections.Counter()
-    for p in lab.all:
-        for make, n in p.parents().items():
-            counts[make, "real" if p.is_real else "ours"] += n
-    return counts
-
-
-def traffic(lab):
-    """Bytes by the metrics of all: (make, kind) with kind source, peer, upload."""
-    sums = collections.Counter()
-    for p in lab.all:
-        if p.process is None:
-            continue
-        make = "real" if p.is_real else "ours"
-        sums[make, "source"] += p.metric("dragonfly_client_download_traffic", type="BACK_TO_SOURCE")
-        sums[make, "peer"] += p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER")
-        sums[make, "upload"] += p.metric("dragonfly_client_upload_traffic")
-    return sums
-
-
-def complaints(lab):
-    """make -> shapes of WARN and ERROR lines with an example."""
-    found = {"ours": {}, "real": {}, "scheduler": {}}
-    for p in lab.all:
-        for line in p.complaints():
-            found["real" if p.is_real else "ours"].setdefault(shape(line), line)
-    for scheduler in lab.schedulers:
-        for line in scheduler.complaints():
-            found["scheduler"].setdefault(shape(line), line)
-    return found
 
 
 def judge(run, lab, seconds, times, usual=False):
@@ -270,14 +243,10 @@ def parent_dies(run, parent_name):
     with Lab(run.programs, ["ours-carrier", parent_name, "real-c", "ours-d"], config=slow) as lab:
         parent, children = lab.named(parent_name), [lab.named("real-c"), lab.named("ours-d")]
         run.fetch(lab, [parent], url, digest)
-        started = [(p, lab.path(f"late-{p.name}"), run.dfget(lab, p, url, lab.path(f"late-{p.name}"))) for p in children]
-        for p in children:
-            wait_for(lambda p=p: p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER") > 0, DOWNLOAD_S, f"{p.name} has a piece")
+        started = slowly(run, lab, children, url)
         parent.kill()
         begin = time.monotonic()
-        for p, out, process in started:
-            finish_ok(process, p.name)
-            assert sha256(out) == digest, f"{p.name}: wrong bytes"
+        run.all_right(started, digest)
         assert run.origin_times() <= 2.05, "one child at most goes to the origin"
         print(f"    {time.monotonic() - begin:.2f} s after the parent's end, origin read {run.origin_times():.3f} times, pieces " +
               ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(directions(lab).items()) if n))
@@ -298,16 +267,10 @@ def ours_parent_dies(run):
 
 def slowly(run, lab, peers, url):
     """All peers begin, from a source that takes its time; returns when each has something."""
-    started = [(p, lab.path(f"slow-{p.name}"), run.dfget(lab, p, url, lab.path(f"slow-{p.name}"))) for p in peers]
+    started = run.begin(lab, peers, url)
     for p in peers:
         wait_for(lambda p=p: p.metric("dragonfly_client_download_traffic", type="REMOTE_PEER") > 0, DOWNLOAD_S, f"{p.name} has a piece")
     return started
-
-
-def all_right(started, digest):
-    for p, out, process in started:
-        finish_ok(process, p.name)
-        assert sha256(out) == digest, f"{p.name}: wrong bytes"
 
 
 def peers_die(run, members, go):
@@ -320,7 +283,7 @@ def peers_die(run, members, go):
         started = slowly(run, lab, peers, url)
         for peer in peers[:2]:
             peer.kill()
-        all_right(started[2:], digest)
+        run.all_right(started[2:], digest)
         print(f"    origin read {run.origin_times():.3f} times, pieces " +
               ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(directions(lab).items()) if n))
         assert run.origin_times() <= 1.05, f"origin read {run.origin_times():.3f} times"
@@ -392,7 +355,7 @@ def scheduler_restarts(run, members, go):
         else:
             lab.carrier.kill()
             lab.carrier.start()
-        all_right(started, digest)
+        run.all_right(started, digest)
         print(f"    origin read {run.origin_times():.3f} times during the restart, pieces " +
               ", ".join(f"{a}->{b} {n}" for (a, b), n in sorted(directions(lab).items()) if n))
         for make, lines in complaints(lab).items():
@@ -536,7 +499,8 @@ def dfget_once(run, lab, get, peer, label, url, flags, digest):
 
 
 cases_cache.add(case, DFGET_S, SEEDS_KNOWN_S)
-cases_tls.add(case, directions)
+cases_restart.add(case, SEEDS_KNOWN_S)
+cases_tls.add(case)
 
 
 def managed_case(*needs):

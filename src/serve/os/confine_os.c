@@ -23,23 +23,19 @@
 #endif
 #endif
 
-int
+void
 confine_no_new_privileges(void)
 {
 #if defined(PR_SET_NO_NEW_PRIVS)
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-#else
-	return 0;
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 #endif
 }
 
-int
+void
 confine_no_dump(void)
 {
 #if defined(PR_SET_DUMPABLE) && !defined(IS_LOOKED_AT)
-	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-#else
-	return 0;
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
 }
 

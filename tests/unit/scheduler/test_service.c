@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include "base/clock.h"
+
 static const struct pb_method *
 method(size_t at)
 {
@@ -647,6 +649,72 @@ hosts_survive_a_restart_and_say_what_they_hold(void **state)
 	remove_path(path);
 }
 
+static bool
+has_file(const char *path, const char *text)
+{
+	char b[4096] = { 0 };
+	FILE *f = fopen(path, "r");
+	size_t n = f ? fread(b, 1, sizeof b, f) : 0, length = strlen(text);
+
+	if (f)
+		fclose(f);
+	for (size_t i = 0; i + length <= n; i++)
+		if (memcmp(b + i, text, length) == 0)
+			return true;
+	return false;
+}
+
+static void
+on_look(void *ctx)
+{
+	*(bool *)ctx = true;
+}
+
+/* Runs the loop until the file has the text. */
+static void
+wait_for_text(struct cluster *c, const char *path, const char *text)
+{
+	struct loop_timer timer = { 0 };
+
+	for (int64_t end = clock_mono_ms() + LIMIT_MS; !has_file(path, text);) {
+		bool is_time = false;
+
+		assert_true(clock_mono_ms() < end);
+		loop_timer_set(c->loop, &timer, 20, on_look, &is_time);
+		assert_true(loop_run_until(c->loop, &is_time, LIMIT_MS));
+	}
+}
+
+static void
+scheduler_that_is_killed_knows_the_hosts_that_came(void **state)
+{
+	struct cluster *c = cluster_new();
+	struct scheduler_list_hosts_request m = { 0 };
+	struct scheduler_list_hosts_response *r;
+	char *path = temporary_path(), *kept = xasprintf("%s-as-killed", path);
+	struct answered a;
+
+	(void)state;
+	c->opt.snapshot_path = path;
+	cluster_start(c);
+	cluster_announce(c, "10.0.0.1", "first", 1, 4000, NULL);
+	wait_for_text(c, path, "10.0.0.1-first");
+	cluster_announce(c, "10.0.0.2", "second", 0, 4000, NULL);
+	wait_for_text(c, path, "10.0.0.2-second");
+	/* What a scheduler writes at its end is not looked at. */
+	assert_int_equal(rename(path, kept), 0);
+	cluster_stop(c);
+	assert_int_equal(rename(kept, path), 0);
+	cluster_start(c);
+	cluster_ask(c, method(SCHEDULER_SCHEDULER_LIST_HOSTS_AT), &m, &a);
+	r = a.message;
+	assert_int_equal(r->n_hosts, 2);
+	arena_free(&a.arena);
+	cluster_free(c);
+	free(kept);
+	remove_path(path);
+}
+
 static void
 broken_snapshot_is_ignored(void **state)
 {
@@ -711,6 +779,7 @@ main(void)
 		cmocka_unit_test(unknown_calls_are_unimplemented),
 		cmocka_unit_test(thousands_of_hosts_are_listed),
 		cmocka_unit_test(hosts_survive_a_restart_and_say_what_they_hold),
+		cmocka_unit_test(scheduler_that_is_killed_knows_the_hosts_that_came),
 		cmocka_unit_test(broken_snapshot_is_ignored),
 	};
 
