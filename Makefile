@@ -216,7 +216,7 @@ install: all
 	install -m 755 -s $(BUILD)/dfget $(DESTDIR)$(PREFIX)/bin/dfget
 	for name in $(NAMES); do ln -f $(DESTDIR)$(PREFIX)/bin/dfget $(DESTDIR)$(PREFIX)/bin/$$name; done
 	install -m 644 $(wildcard doc/*.1) $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -m 644 LICENSE doc/*.md $(DESTDIR)$(PREFIX)/share/doc/dragonfly/
+	install -m 644 LICENSE doc/*.md doc/dfdaemon.service $(DESTDIR)$(PREFIX)/share/doc/dragonfly/
 
 clean:
 	rm -rf build

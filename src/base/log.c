@@ -36,6 +36,7 @@ struct log {
 static struct log file = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 static atomic_int level_now = LOG_INFO;
 static atomic_bool stderr_on = true;
+static atomic_bool is_json = false;
 static atomic_uint_fast64_t warnings, errors;
 
 static const char *const level_names[] = {"trace", "debug", "info", "warn", "error", "off"};
@@ -140,6 +141,21 @@ log_to_stderr(bool on)
 }
 
 void
+log_as_json(bool on)
+{
+	atomic_store(&is_json, on);
+}
+
+bool
+log_is_due(atomic_int_fast64_t *last)
+{
+	/* Never 0, which means that there was none. */
+	int_fast64_t now = clock_mono_ms() + 1, was = atomic_load(last);
+
+	return (was == 0 || now - was >= LOG_OFTEN_MS) && atomic_compare_exchange_strong(last, &was, now);
+}
+
+void
 log_close(void)
 {
 	pthread_mutex_lock(&file.lock);
@@ -232,6 +248,64 @@ escape(char *out, size_t cap, const char *text)
 	return n;
 }
 
+/* Bytes of the UTF-8 character at s (RFC 3629), 0 when there is none. The NUL at the end of the text ends a cut one. */
+static size_t
+utf8_length(const unsigned char *s)
+{
+	size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+/* Text as the inside of a JSON string; returns its length, at most cap. */
+static size_t
+escape_json(char *out, size_t cap, const char *text)
+{
+	size_t n = 0, length;
+
+	for (const unsigned char *s = (const unsigned char *)text; *s != 0 && n + 7 <= cap; s += length) {
+		length = utf8_length(s);
+		if (length == 0) {
+			memcpy(out + n, "\\ufffd", 6);
+			n += 6;
+			length = 1;
+		} else if (*s == '"' || *s == '\\') {
+			out[n++] = '\\';
+			out[n++] = (char)*s;
+		} else if (*s < 0x20 || *s == 0x7f) {
+			n += (size_t)snprintf(out + n, cap - n, "\\u%04x", (unsigned)*s);
+		} else {
+			memcpy(out + n, s, length);
+			n += length;
+		}
+	}
+	return n;
+}
+
+/* The whole line but for its end. */
+static size_t
+format_line(char *line, size_t cap, enum log_level level, const char *text)
+{
+	char now[CLOCK_TEXT_MAX];
+	size_t n;
+
+	clock_format(clock_wall_ns(), now);
+	if (!atomic_load(&is_json)) {
+		n = (size_t)snprintf(line, cap, "%s %s ", now, level_columns[level]);
+		return n + escape(line + n, cap - n, text);
+	}
+	n = (size_t)snprintf(line, cap, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"", now, level_names[level]);
+	n += escape_json(line + n, cap - n - 2, text);
+	line[n++] = '"';
+	line[n++] = '}';
+	return n;
+}
+
 void
 log_write(enum log_level level, const char *fmt, ...)
 {
@@ -251,10 +325,7 @@ log_write(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		text[0] = 0;
-	clock_format(clock_wall_ns(), line);
-	len = strlen(line);
-	len += (size_t)snprintf(line + len, sizeof(line) - len, " %s ", level_columns[level]);
-	len += escape(line + len, sizeof(line) - len - 1, text);
+	len = format_line(line, sizeof(line) - 1, level, text);
 	line[len++] = '\n';
 	write_file(line, len);
 	if (atomic_load(&stderr_on))

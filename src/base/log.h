@@ -6,6 +6,7 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,10 +31,17 @@ int log_open_dir(const char *dir, const char *name, uint64_t max_bytes, unsigned
 int log_reopen(struct err *e);
 /* Also, or only, to standard error. A line below ERROR is dropped while nobody reads there, rather than stop the program. */
 void log_to_stderr(bool on);
+/* Lines as JSON objects: {"time":"...","level":"info","message":"..."}. The start is plain text. */
+void log_as_json(bool on);
 void log_close(void);
 void log_get_counts(struct log_counts *out);
 
-/* Control characters are escaped and lines past LOG_LINE_MAX bytes are cut: one event stays one line whatever its values hold. */
+/* Whether a line that strangers can cause as often as they like is due: at most one in LOG_OFTEN_MS for each `last`, which starts as 0. */
+#define LOG_OFTEN_MS 60000
+bool log_is_due(atomic_int_fast64_t *last);
+
+/* Control characters are escaped and lines past LOG_LINE_MAX bytes are cut: one event stays one line whatever its values hold. As JSON,
+ * bytes that are no UTF-8 become U+FFFD. */
 #define LOG_LINE_MAX 4096
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -9,6 +9,10 @@
 #include "base/mem.h"
 #include "proto/common.h"
 #include "proto/manager.h"
+#include "text/url.h"
+
+/* Bytes of an application or a tag in a log line. */
+#define SHOWN_MAX 60
 
 /* ---- from the manager ---- */
 
@@ -96,6 +100,15 @@ current(const struct cluster *c)
 	return c->o.host.is_seed ? &c->dyn.seed : &c->dyn.client;
 }
 
+static void
+log_rejected(const char *what, const char *why, struct slice url, struct slice application, struct slice tag)
+{
+	char text[URL_REDACTED_MAX];
+
+	log_info("%s rejected by blocklist policy because of its %s url=\"%s\" application=\"%.*s\" tag=\"%.*s\"", what, why, url_redact_text(url, text),
+	    SLICE_ARG(slice_sub(application, 0, SHOWN_MAX)), SLICE_ARG(slice_sub(tag, 0, SHOWN_MAX)));
+}
+
 int
 cluster_check_download(struct cluster *c, const struct common_download *d, struct err *e)
 {
@@ -110,7 +123,7 @@ cluster_check_download(struct cluster *c, const struct common_download *d, struc
 	why = block_list_match(&rules->task_download, &q);
 	if (why == NULL)
 		return 0;
-	log_info("download rejected by blocklist policy because of its %s", why);
+	log_rejected("download", why, d->url, d->application, d->tag);
 	return err_set(e, ERR_PERMISSION_DENIED, "download rejected by blocklist policy");
 }
 
@@ -132,7 +145,7 @@ cluster_check_persistent(struct cluster *c, bool is_cache, bool is_upload, struc
 	why = block_list_match(lists[is_cache][is_upload], &q);
 	if (why == NULL)
 		return 0;
-	log_info("%s rejected by blocklist policy because of its %s", is_upload ? "upload" : "download", why);
+	log_rejected(is_upload ? "upload" : "download", why, url, application, tag);
 	return err_set(e, ERR_PERMISSION_DENIED, is_upload ? "upload rejected by blocklist policy" :
 	    is_cache ? "download blocked by block list" : "download rejected by blocklist policy");
 }

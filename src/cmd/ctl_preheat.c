@@ -44,7 +44,7 @@ static const struct option option_table[] = {
 	 .is_required = true, .help = "The scheduler, http://HOST:PORT."},
 	{.name = "scope", .value = "SCOPE", .kind = OPTION_WORD, .at = AT(scope), .env = ENV("SCOPE"), .preset = "all_seed_peers", .words = scopes,
 	 .help = "Who fetches it."},
-	{.name = "ip", .value = "IPS", .kind = OPTION_LIST, .at = AT(ips), .help = "Only hosts with this IP. May be repeated."},
+	{.name = "ip", .value = "IPS", .kind = OPTION_LIST, .at = AT(ips), .env = ENV("IPS"), .help = "Only hosts with this IP. May be repeated."},
 	NUMBER("percentage", "PERCENTAGE", percentage, "PERCENTAGE", 100, "Only this part of the hosts."),
 	NUMBER("count", "COUNT", count, "COUNT", 200, "Only so many hosts."),
 	{.name = "concurrent-task-count", .value = "CONCURRENT_TASK_COUNT", .kind = OPTION_NUMBER, .at = AT(tasks),

@@ -1,6 +1,7 @@
 /*
  * dfdaemon's command line (spec: cli.md 4): finds the configuration, sets up the log, starts a daemon and passes signals on.
  */
+#include <dirent.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -14,13 +15,14 @@
 #include "base/mem.h"
 #include "cmd/cmd.h"
 #include "cmd/options.h"
+#include "cmd/supervise.h"
 #include "config/config.h"
 #include "config/paths.h"
 #include "serve/daemon.h"
 #include "serve/privileges.h"
 
 struct dfdaemon_options {
-	const char *config, *dynconfig, *log_dir;
+	const char *config, *dynconfig, *log_dir, *pid_file;
 	struct option_number log_level, log_max_files, log_max_file_size;
 	struct option_list sets;
 	bool console, check_config, print_config, strict_config;
@@ -49,6 +51,8 @@ static const struct option options[] = {
 	 .env = "DFDAEMON_LOG_MAX_FILE_SIZE", .preset = "1GiB", .help = "A new log file is begun when the present one is this large."},
 	{.name = "console", .kind = OPTION_FLAG, .at = AT(console), .env = "DFDAEMON_CONSOLE",
 	 .help = "Log lines go to standard error and not to a file."},
+	{.name = "pid-file", .value = "PID_FILE", .kind = OPTION_PATH, .at = AT(pid_file),
+	 .help = "File for the process id, written once the daemon serves and removed at its end."},
 	{.name = "version", .letters = "V", .kind = OPTION_VERSION, .help = "Prints the version."},
 	{.name = "help", .letters = "h", .kind = OPTION_HELP, .help = "Prints this help."},
 };
@@ -111,6 +115,27 @@ warn_of_config(const struct config_notes *notes, const char *missing)
 		log_warn("%s", notes->warnings[i]);
 	if (notes->warnings_dropped > 0)
 		log_warn("further warnings about the configuration left out count=%zu", notes->warnings_dropped);
+}
+
+/* Sources of other versions, in shared objects: nothing here loads them. */
+static void
+warn_of_plugins(const char *dir)
+{
+	char *path = xasprintf("%s/backend", dir);
+	DIR *d = opendir(path);
+	struct dirent *it;
+
+	while (d != NULL && (it = readdir(d)) != NULL) {
+		size_t n = strlen(it->d_name);
+
+		if (n > 6 && strncmp(it->d_name, "lib", 3) == 0 && strcmp(it->d_name + n - 3, ".so") == 0) {
+			log_warn("plugins are not supported, ignored file=%s/%s (server.pluginDir)", path, it->d_name);
+			break;
+		}
+	}
+	if (d != NULL)
+		closedir(d);
+	free(path);
 }
 
 static int
@@ -255,7 +280,12 @@ run(struct config *c, const struct dfdaemon_options *o, const char *dynconfig)
 	privileges_free(&privileges);
 	if (d == NULL)
 		return fail_start(&e);
+	if (supervise_write_pid(o->pid_file, &e) < 0) {
+		daemon_free(d);
+		return fail_start(&e);
+	}
 	privileges_guard_memory(c);
+	supervise_tell("READY=1");
 	running = d;
 	if (stop_early)
 		daemon_stop(d);
@@ -264,6 +294,8 @@ run(struct config *c, const struct dfdaemon_options *o, const char *dynconfig)
 	set_signals(SIG_DFL);
 	running = NULL;
 	daemon_free(d);
+	supervise_remove_pid(o->pid_file);
+	log_info("stopped");
 	return 0;
 }
 
@@ -290,10 +322,12 @@ dfdaemon_main(int argc, char **argv)
 		goto out;
 	}
 	set_level(&o, &c);
+	log_as_json(c.x.log.format == CONFIG_LOG_JSON);
 	code = open_log(&o);
 	if (code != 0)
 		goto out;
 	warn_of_config(&notes, missing);
+	warn_of_plugins(c.server.plugin_dir);
 	if (config_derive_host(&c, &e) < 0) {
 		code = fail_start(&e);
 		goto out;

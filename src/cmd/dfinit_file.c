@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "base/write_file.h"
 #include "cmd/dfinit.h"
 #include "config/file.h"
 #include "text/diff.h"
@@ -45,16 +46,6 @@ dfinit_read(const char *path, struct slice *out, struct arena *a, struct err *e)
 
 /* ---- directories ---- */
 
-static char *
-parent_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (slash == NULL)
-		return xstrdup(".");
-	return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
-}
-
 static int
 make_dirs(const char *dir, struct err *e)
 {
@@ -83,35 +74,7 @@ make_parent(const char *path, struct err *e)
 	return rc;
 }
 
-static void
-sync_parent(const char *path)
-{
-	char *parent = parent_of(path);
-	int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd >= 0) {
-		fsync(fd);
-		close(fd);
-	}
-	free(parent);
-}
-
 /* ---- content ---- */
-
-static int
-write_all(int fd, struct slice s)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -1;
-		s = slice_sub(s, (size_t)n, s.n);
-	}
-	return 0;
-}
 
 /* Written beside the path, in place at once. `like` NULL: mode 0644, ours. */
 static int
@@ -129,7 +92,7 @@ put_file(const char *path, struct slice text, const struct stat *like, struct er
 	if (like != NULL && (like->st_uid != geteuid() || like->st_gid != getegid()) && fchown(fd, like->st_uid, like->st_gid) != 0 &&
 	    errno != EPERM)
 		err_sys(e, errno, "chown %s", side);
-	else if (fchmod(fd, like != NULL ? like->st_mode & 07777 : 0644) != 0 || write_all(fd, text) != 0 || fsync(fd) != 0)
+	else if (fchmod(fd, like != NULL ? like->st_mode & 07777 : 0644) != 0 || write_fd(fd, text) != 0 || fsync(fd) != 0)
 		err_sys(e, errno, "write %s", side);
 	else if (rename(side, path) != 0)
 		err_sys(e, errno, "rename %s to %s", side, path);

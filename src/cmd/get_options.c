@@ -78,7 +78,7 @@ static const struct option options[] = {
 	 .env = "DFGET_SCHEDULING_POLICY", .preset = "auto", .words = policies,
 	 .help = "always: small files go through the scheduler too, so that other peers can get them from here."},
 	FLAG("disable-back-to-source", disable_back_to_source, "DFGET_DISABLE_BACK_TO_SOURCE",
-	    "This host does not ask the origin itself."),
+	    "This host does not ask the origin itself; a seed peer may."),
 	{.name = "user-agent", .letters = "A", .value = "USER_AGENT", .kind = OPTION_TEXT, .at = AT(user_agent),
 	 .help = "User-Agent of the request."},
 	{.name = "user", .letters = "u", .value = "USER", .kind = OPTION_TEXT, .at = AT(user), .help = "USER:PASSWORD for the origin."},

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/get.h"
+#include "cmd/tool.h"
 #include "net/addr.h"
 #include "net/loop.h"
 #include "net/rpc_client.h"
@@ -283,7 +284,8 @@ get_remote_start(struct loop *loop, const char *path, const struct get_plan *p, 
 	if (o->speed_time.n > 0)
 		opts.message_ms = whole_ms(o->speed_time.n);
 	r->channel = rpc_channel_new(loop, &(struct rpc_channel_opts){
-		.addr = a, .user_agent = "dfget/" DRAGONFLY_VERSION, .connect_ms = whole_ms(o->connect_timeout.n), .ping_when_idle = true});
+		.addr = a, .user_agent = "dfget/" DRAGONFLY_VERSION, .connect_ms = whole_ms(o->connect_timeout.n), .ping_when_idle = true,
+		.keepalive_ms = TOOL_SILENCE_MS});
 	r->call = rpc_call_start(r->channel, p->export_id != NULL ? DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_PERSISTENT_CACHE_TASK :
 	    DFDAEMON_DFDAEMON_DOWNLOAD_DOWNLOAD_TASK, &events, r, &opts);
 	if ((p->export_id != NULL ? send_export(r, &d, e) : rpc_call_send(r->call, &dfdaemon_download_task_request_desc, &request, e)) < 0) {

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "cmd/get.h"
 #include "text/encode.h"
+#include "text/url.h"
 #include "text/utf8.h"
 #include "wire/grpc.h"
 
@@ -148,7 +149,7 @@ by_name(const void *a, const void *b)
 static void
 add_backend(struct buf *out, const struct grpc_backend *b)
 {
-	char status[16];
+	char status[16], url[URL_REDACTED_MAX];
 
 	if (b->has_status_code) {
 		snprintf(status, sizeof status, "%d", (int)b->status_code);
@@ -166,7 +167,11 @@ add_backend(struct buf *out, const struct grpc_backend *b)
 		buf_append_str(out, "  [");
 		report_escape(b->header[i].key, out);
 		buf_append_str(out, "]: ");
-		report_escape(is_secret_header(b->header[i].key) ? slice_str("***") : b->header[i].value, out);
+		/* Where a redirect leads may be a signed URL. */
+		if (slice_ieq_str(b->header[i].key, "location"))
+			report_escape(slice_str(url_redact_text(b->header[i].value, url)), out);
+		else
+			report_escape(is_secret_header(b->header[i].key) ? slice_str("***") : b->header[i].value, out);
 		buf_append_u8(out, '\n');
 	}
 }

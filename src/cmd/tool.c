@@ -147,6 +147,7 @@ run(struct asking *a, struct rpc_channel_opts *opts)
 	opts->user_agent = c->user_agent;
 	opts->connect_ms = CONNECT_MS;
 	opts->ping_when_idle = c->socket != NULL;
+	opts->keepalive_ms = c->socket != NULL ? TOOL_SILENCE_MS : 0;
 	ch = rpc_channel_new(a->loop, opts);
 	rpc_unary(ch, c->method, c->request, &(struct rpc_call_opts){.grpc_timeout_ms = ms, .headers_ms = ms, .total_ms = ms}, on_answer, a);
 	if (c->spinner != NULL && report_is_terminal())

@@ -17,6 +17,8 @@ struct rpc_channel;
 
 /* A question about what a daemon knows (spec: cli.md 8). */
 #define TOOL_ASK_MS 10000
+/* A daemon from which nothing comes for so long is asked whether it is still there (PING): one that is stopped or stuck ends the wait. */
+#define TOOL_SILENCE_MS 20000
 
 /* Log lines on standard error with --console, or none; RUST_LOG may name the level. */
 void tool_set_log(bool console, const struct option_number *level);

@@ -19,6 +19,7 @@ struct check {
 	struct schema_walk *w;
 	const struct yaml_node *tree;
 	const struct config *c;
+	const struct config *usual;
 };
 
 /* The value at a dotted path, or the deepest mapping around it that is in the file. */
@@ -180,10 +181,39 @@ check_paths(struct check *k)
 	}
 }
 
-void
-check_config(struct schema_walk *w, const struct yaml_node *tree, const struct config *c, bool allow_ephemeral_ports)
+/* Keys that are taken so that files of other versions load, and that change nothing here. Who sets one is told. */
+static void
+check_without_effect(struct check *k)
 {
-	struct check k = {w, tree, c};
+	const struct config *c = k->c, *usual = k->usual;
+
+	if (c->storage.writeback_mode == CONFIG_WRITEBACK_SYNC)
+		odd(k, "storage.writebackMode", "has no effect: x.storage.sync says when pieces are on stable storage");
+	if (c->storage.write_buffer_bytes != usual->storage.write_buffer_bytes)
+		odd(k, "storage.writeBufferSize", "has no effect: pieces are written 256 KiB at a time");
+	if (c->storage.read_buffer_bytes != usual->storage.read_buffer_bytes)
+		odd(k, "storage.readBufferSize", "has no effect: pieces are read 256 KiB at a time");
+	if (c->storage.cache_capacity_bytes != usual->storage.cache_capacity_bytes)
+		odd(k, "storage.cacheCapacity", "has no effect: what is in memory is for the system's page cache to say");
+	if (c->storage.server.quic_port != usual->storage.server.quic_port)
+		odd(k, "storage.server.quicPort", "has no effect: QUIC is not built in");
+	if (c->backend.put_concurrent_chunk_count != usual->backend.put_concurrent_chunk_count)
+		odd(k, "backend.putConcurrentChunkCount", "has no effect: there are no uploads to object stores");
+	if (c->backend.put_chunk_bytes != usual->backend.put_chunk_bytes)
+		odd(k, "backend.putChunkSize", "has no effect: there are no uploads to object stores");
+	if (c->backend.put_timeout_ms != usual->backend.put_timeout_ms)
+		odd(k, "backend.putTimeout", "has no effect: there are no uploads to object stores");
+	if (c->backend.enable_hickory_dns != usual->backend.enable_hickory_dns)
+		odd(k, "backend.enableHickoryDNS", "has no effect: names are always looked up in the same way");
+	if (c->security.enable != usual->security.enable)
+		odd(k, "security.enable", "has no effect: caCert, cert and key of each section switch TLS on");
+}
+
+void
+check_config(struct schema_walk *w, const struct yaml_node *tree, const struct config *c, const struct config *usual,
+	bool allow_ephemeral_ports)
+{
+	struct check k = {w, tree, c, usual};
 
 	check_paths(&k);
 	check_listeners(&k, allow_ephemeral_ports);
@@ -195,6 +225,7 @@ check_config(struct schema_walk *w, const struct yaml_node *tree, const struct c
 		bad(&k, "proxy.server", "caCert and caKey must be given together");
 	check_basic_auth(&k);
 	check_bandwidths(&k);
+	check_without_effect(&k);
 	if (c->gc.policy.disk_low_threshold_percent >= c->gc.policy.disk_high_threshold_percent)
 		bad(&k, "gc.policy.diskLowThresholdPercent", "must be below diskHighThresholdPercent");
 	if (c->download.piece_timeout_ms < PIECE_TIMEOUT_USUAL_MS)

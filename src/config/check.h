@@ -10,7 +10,8 @@ struct config;
 struct schema_walk;
 struct yaml_node;
 
-/* Notes everything in w->notes. tree is the file's, or NULL: it gives the places. */
-void check_config(struct schema_walk *w, const struct yaml_node *tree, const struct config *c, bool allow_ephemeral_ports);
+/* Notes everything in w->notes. tree is the file's, or NULL: it gives the places. usual holds the defaults. */
+void check_config(struct schema_walk *w, const struct yaml_node *tree, const struct config *c, const struct config *usual,
+	bool allow_ephemeral_ports);
 
 #endif

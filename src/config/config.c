@@ -174,6 +174,7 @@ load(const char *text, size_t len, const char *name, const struct config_options
 	struct arena tree;
 	struct yaml_node *root;
 	struct err syntax = {0};
+	struct config usual;
 	bool has_seed_type = false;
 	int result = 0;
 
@@ -184,6 +185,7 @@ load(const char *text, size_t len, const char *name, const struct config_options
 	arena_init(&out->arena, MEMORY_MAX);
 	arena_init(&tree, MEMORY_MAX);
 	set_defaults(&w, out);
+	usual = *out;
 	w.is_strict = options->is_strict;
 	root = yaml_parse(text, len, &tree, &syntax);
 	if (root == NULL) {
@@ -201,7 +203,7 @@ load(const char *text, size_t len, const char *name, const struct config_options
 	if (w.notes->error_count > 0)
 		goto done;
 	set_derived(out);
-	check_config(&w, root, out, options->allow_ephemeral_ports);
+	check_config(&w, root, out, &usual, options->allow_ephemeral_ports);
 done:
 	if (w.notes->error_count > 0) {
 		result = notes_to_err(w.notes, e);

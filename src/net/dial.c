@@ -36,6 +36,7 @@ struct dial {
 	int connect_ms;
 	int keepalive[3];
 	int user_timeout_ms;
+	bool uses_fastopen;
 
 	struct dns_lookup *lookup;
 	struct addr addrs[DNS_ADDRS_MAX];
@@ -191,6 +192,8 @@ attempt_start(struct attempt *a, const struct addr *to)
 	if (addr_family(to) != AF_UNIX) {
 		sockopt_keepalive(a->fd, d->keepalive[0], d->keepalive[1], d->keepalive[2]);
 		sockopt_user_timeout(a->fd, d->user_timeout_ms);
+		if (d->uses_fastopen)
+			sockopt_fastopen_connect(a->fd);
 		if (d->bind.len > 0 && addr_family(&d->bind) == addr_family(to) && bind(a->fd, &d->bind.u.sa, d->bind.len) != 0) {
 			char text[ADDR_TEXT_MAX];
 
@@ -300,6 +303,7 @@ dial_start(struct loop *loop, const struct conn_opts *o, dial_fn *fn, void *ctx)
 	d->keepalive[1] = o->keepalive_interval_s;
 	d->keepalive[2] = o->keepalive_probes;
 	d->user_timeout_ms = o->user_timeout_ms;
+	d->uses_fastopen = o->uses_fastopen;
 	for (size_t i = 0; i < DIAL_PARALLEL_MAX; i++) {
 		d->attempts[i].dial = d;
 		d->attempts[i].fd = -1;

@@ -8,6 +8,9 @@
 #include "net/conn.h"
 #include "net/http_served.h"
 
+/* Ordinary heads of answers fit without growing. */
+#define HEAD_ROOM 1024
+
 /* ---- the request ---- */
 
 const struct h1 *
@@ -149,6 +152,7 @@ build_head(struct http_exchange *x, struct buf *out, int status, const struct h1
 	struct served *v = served_of(x);
 	bool is_1_0 = v->h1.minor == 0;
 
+	buf_reserve(out, HEAD_ROOM);
 	h1_write_status_line(out, v->h1.minor, status, NULL);
 	if (write_fields(out, fields, count) != 0)
 		return -1;
@@ -229,6 +233,33 @@ http_exchange_write(struct http_exchange *x, const void *p, size_t n)
 	return took;
 }
 
+/* Whether the body that was announced takes n bytes as they are. */
+static bool
+takes_plain(const struct http_exchange *x, size_t n)
+{
+	return !x->is_chunked && !x->is_head && x->left != HTTP_NO_LENGTH && n <= x->left;
+}
+
+int
+http_exchange_head_file(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, int file,
+    uint64_t at, size_t n, size_t *took)
+{
+	struct conn *c = served_of(x)->conn;
+	struct buf out = BUF_INIT;
+	int r = build_head(x, &out, status, fields, count, length);
+
+	*took = 0;
+	if (r == 0 && takes_plain(x, n)) {
+		*took = conn_write_then_file(c, out.mem, out.len, file, at, n);
+		x->left -= *took;
+	} else if (r == 0) {
+		conn_write(c, out.mem, out.len, NULL);
+	}
+	x->head_sent |= r == 0;
+	buf_free(&out);
+	return r;
+}
+
 int
 http_exchange_head_with(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, const void *p,
     size_t n, size_t *took)
@@ -238,7 +269,7 @@ http_exchange_head_with(struct http_exchange *x, int status, const struct h1_fie
 	int r = build_head(x, &out, status, fields, count, length);
 
 	*took = 0;
-	if (r == 0 && !x->is_chunked && !x->is_head && x->left != HTTP_NO_LENGTH && n <= x->left) {
+	if (r == 0 && takes_plain(x, n)) {
 		*took = conn_write_then_some(v->conn, out.mem, out.len, p, n);
 		x->head_sent = true;
 		x->left -= *took;

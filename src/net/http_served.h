@@ -55,6 +55,7 @@ struct http_server {
 	size_t listener_count;
 	struct list conns;
 	size_t conn_count;
+	atomic_int_fast64_t full_told;
 	bool is_shutting_down;
 	void (*done)(void *ctx);
 	void *done_ctx;

@@ -379,6 +379,20 @@ begin_serving(struct served *v, struct conn *c)
 	served_wait_for_request(v);
 }
 
+static void
+tell_full(struct http_server *s, int fd)
+{
+	char text[ADDR_TEXT_MAX];
+	struct addr peer;
+
+	if (s->opts.turned_away != NULL)
+		atomic_fetch_add_explicit(s->opts.turned_away, 1, memory_order_relaxed);
+	if (s->opts.name == NULL || !log_is_due(&s->full_told))
+		return;
+	addr_of_peer(&peer, fd);
+	log_warn("connection closed: too many at once server=\"%s\" limit=%zu peer=%s", s->opts.name, s->opts.conns_max, addr_format(&peer, text));
+}
+
 void
 http_server_adopt_fd(struct http_server *s, int fd)
 {
@@ -386,6 +400,8 @@ http_server_adopt_fd(struct http_server *s, int fd)
 	struct served *v;
 
 	if (s->conn_count >= s->opts.conns_max || s->is_shutting_down) {
+		if (!s->is_shutting_down)
+			tell_full(s, fd);
 		close(fd);
 		return;
 	}

@@ -6,6 +6,7 @@
 #ifndef NET_HTTP_SERVER_H
 #define NET_HTTP_SERVER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,7 +42,9 @@ struct http_server_opts {
 	struct tls_config *tls;         /* of the server kind; NULL: plain text. Referenced */
 	size_t head_max;                /* bytes of all header lines; past it 431 */
 	int head_ms, idle_ms, send_ms, body_ms;
-	size_t conns_max;
+	size_t conns_max;               /* further ones are closed at once, told of once a minute as those of `name` */
+	const char *name;               /* "proxy"; lives longer than the server. NULL: nothing is told */
+	atomic_uint_fast64_t *turned_away;      /* counts them; NULL: nobody does. Any number of servers may share it */
 	/* For connections without TLS whose first byte begins a TLS handshake: a referenced server configuration to go on with, or
 	 * NULL to answer 400 as plain text. NULL: always that. */
 	struct tls_config *(*start_tls)(void *ctx, struct conn *c);
@@ -115,6 +118,10 @@ int http_exchange_head(struct http_exchange *x, int status, const struct h1_fiel
 /* The same with the first n bytes of the body: *took of them were taken, as by http_exchange_write. */
 int http_exchange_head_with(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, const void *p,
     size_t n, size_t *took);
+/* The same with bytes of a file at `at`, past our memory where that can be: *took says how many went, and none means only that
+ * http_exchange_write is to go on. */
+int http_exchange_head_file(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, int file,
+    uint64_t at, size_t n, size_t *took);
 /* Body bytes: how many were taken. Less than n: on_writable says when to go on. To HEAD they are taken and dropped. */
 size_t http_exchange_write(struct http_exchange *x, const void *p, size_t n);
 /* A 1xx that is not 100 or 101, before the head. HTTP/1.0 clients are told nothing. */

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "net/loop.h"
+#include "net/os/sockopt.h"
 #include "net/socket.h"
 
 /* A log line about failing accepts once in this time. */
@@ -164,6 +165,12 @@ listener_tcp(struct loop *loop, const struct addr *a, listener_accept_fn *fn, vo
 	}
 	addr_of_local(&bound, fd);
 	return new_listener(loop, fd, &bound, fn, ctx);
+}
+
+void
+listener_set_fastopen(struct listener *l)
+{
+	sockopt_fastopen(l->fd, LISTENER_BACKLOG);
 }
 
 /* Makes the directories above `path`. */

@@ -32,6 +32,8 @@ typedef void listener_accept_fn(void *ctx, int fd, const struct addr *peer);
 /* TCP with SO_REUSEADDR, on the address's port (0: any free one; see listener_addr). IPv6 addresses take IPv4 too when v6 is
  * "::". NULL with "listen on 0.0.0.0:4000: address in use". */
 struct listener *listener_tcp(struct loop *loop, const struct addr *a, listener_accept_fn *fn, void *ctx, struct err *e);
+/* TCP Fast Open for clients that know it, where the system has it; others connect as before. */
+void listener_set_fastopen(struct listener *l);
 /* Unix (daemon.md 1.8): makes the parent directory; when something answers at path, refuses with ALREADY_EXISTS naming it;
  * otherwise binds under a temporary name, sets mode and group ((gid_t)-1: leave), and renames into place, so that nobody
  * ever sees a half-made socket. */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "base/write_file.h"
 #include "net/mint_internal.h"
 #include "net/tls_internal.h"
 #include "net/x509.h"
@@ -232,20 +233,6 @@ remove_pair(const char *dir)
 		free(path);
 	}
 	rmdir(dir);
-}
-
-static void
-sync_parent(const char *dir)
-{
-	const char *slash = strrchr(dir, '/');
-	char *parent = slash == NULL ? xstrdup(".") : slash == dir ? xstrdup("/") : xstrndup(dir, (size_t)(slash - dir));
-	int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd >= 0) {
-		fsync(fd);
-		close(fd);
-	}
-	free(parent);
 }
 
 /* Both files are written beside `dir` and appear in it at once. 1 made, 0 somebody else was first, -1. */

@@ -37,6 +37,22 @@ pb_duration_ms(int64_t ms)
 	return (struct google_duration){.seconds = ms / 1000, .nanos = (int32_t)(ms % 1000) * PB_NS_PER_MS};
 }
 
+/* Room for the times of one message. */
+struct pb_times {
+	struct google_timestamp at[5];
+	size_t used;
+};
+
+/* 0: none, NULL. */
+static inline struct google_timestamp *
+pb_times_add(struct pb_times *room, int64_t wall_ns)
+{
+	if (wall_ns == 0 || room->used == sizeof(room->at) / sizeof(room->at[0]))
+		return NULL;
+	room->at[room->used] = pb_timestamp(wall_ns);
+	return &room->at[room->used++];
+}
+
 /* 0 for none (NULL), for times before 1970 and for those that nanoseconds cannot hold. */
 static inline int64_t
 pb_timestamp_ns(const struct google_timestamp *t)

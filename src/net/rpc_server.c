@@ -270,7 +270,8 @@ admit_conn(struct rpc_server *srv, const struct addr *peer)
 	if (what == NULL)
 		return true;
 	srv->counts.limited++;
-	log_debug("connection refused: too many server=%s what=\"%s\" peer=%s", srv->name, what, addr_format(peer, text));
+	if (log_is_due(&srv->full_told))
+		log_warn("connection closed: too many at once server=\"%s\" what=\"%s\" peer=%s", srv->name, what, addr_format(peer, text));
 	return false;
 }
 

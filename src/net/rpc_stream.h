@@ -5,6 +5,7 @@
 #ifndef NET_RPC_STREAM_H
 #define NET_RPC_STREAM_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +42,7 @@ struct rpc_server {
 	struct list conns;
 	struct rpc_server_counts counts;
 	int64_t refused_ms;             /* a refused certificate was last written of */
+	atomic_int_fast64_t full_told;
 	bool draining;
 	struct loop_timer grace;
 	struct loop_timer second_goaway;

@@ -24,9 +24,6 @@ struct parent_channels;
 struct tls_config;
 struct workers;
 
-/* Tasks that are being downloaded or watched at once; past it requests are refused. Each costs a few KiB and a descriptor. */
-#define ENGINE_TASKS_MAX 65536
-
 /* Counters since start. Traffic is indexed by enum task_traffic. */
 struct engine_metrics {
 	uint64_t download_started, download_failed, download_finished;

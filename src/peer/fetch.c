@@ -310,6 +310,7 @@ link_start(struct fetch_pool *pool, struct fetch_job *job, bool may_reuse)
 	struct conn_opts opts = {
 		.addr = job->parent, .tls = job->tls, .connect_ms = CONNECT_MS, .keepalive_idle_s = KEEPALIVE_IDLE_S,
 		.keepalive_interval_s = KEEPALIVE_INTERVAL_S, .keepalive_probes = KEEPALIVE_PROBES, .user_timeout_ms = USER_TIMEOUT_MS,
+		.uses_fastopen = job->uses_fastopen,
 	};
 	struct link *l = may_reuse ? take_idle(pool, &job->parent, job->tls) : NULL;
 

@@ -43,6 +43,7 @@ struct fetch_job {
 	/* Filled by the starter. */
 	struct addr parent;             /* its piece port */
 	struct tls_config *tls;         /* NULL: plaintext; outlives the workers */
+	bool uses_fastopen;             /* storage.server.tcpFastopen */
 	char task_id[TASK_ID_SIZE];
 	uint8_t tag;                    /* vortex request tag of the task's kind */
 	uint32_t number;

@@ -9,12 +9,11 @@
 #include <stddef.h>
 
 #include "base/slice.h"
+#include "text/task_id.h"
 
 struct common_download;
 struct err;
 
-#define TASK_ID_LENGTH 64               /* lower-case hex; what a piece request carries */
-#define TASK_ID_SIZE (TASK_ID_LENGTH + 1)
 #define HOST_ID_SIZE 320                /* ip, "-", host name (255), "-seed", NUL */
 #define PEER_ID_SIZE (HOST_ID_SIZE + 37)
 
@@ -30,9 +29,5 @@ bool task_id_is_valid(struct slice id);
 int task_id_standard(const struct common_download *d, char out[TASK_ID_SIZE], struct err *e);
 /* Id of a persistent task: url, region and endpoint as they stand. */
 void task_id_persistent(struct slice url, struct slice region, struct slice endpoint, char out[TASK_ID_SIZE]);
-
-/* Query parameters that do not enter the id when the user names none: those that sign a URL, and "ns". NULL-terminated. */
-extern const char *const default_filtered_query_params[];
-#define DEFAULT_FILTER_COUNT 30
 
 #endif

@@ -65,7 +65,7 @@ struct import {
 	struct store_file *file;
 
 	struct rpc_call *call;
-	bool was_started;               /* the scheduler counts on us */
+	bool was_started;               /* the scheduler counts on us, or may do so */
 	bool is_retried;
 	struct loop_timer retry, deadline;
 	struct loop_later later;
@@ -126,7 +126,8 @@ on_failed_answer(void *ctx, const void *answer, const struct rpc_status *st)
 	struct import *i = ctx;
 
 	i->call = NULL;
-	if (answer == NULL)
+	/* It does not know of it where our question never came there. */
+	if (answer == NULL && st->code != ERR_NOT_FOUND)
 		log_warn("scheduler was not told of a failed import task=%s error=\"%s\"", i->id, st->message);
 	end(i, NULL);
 }
@@ -172,6 +173,9 @@ fail(struct import *i)
 {
 	if (i->phase == FAILING)
 		return;
+	/* A question that has no answer yet may have arrived all the same. */
+	if (i->phase == STARTING && i->call != NULL)
+		i->was_started = true;
 	i->phase = FAILING;
 	loop_timer_clear(loop_of(i), &i->retry);
 	loop_timer_clear(loop_of(i), &i->deadline);

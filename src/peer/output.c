@@ -20,6 +20,8 @@
 
 /* Bytes copied between two looks at the cancel flag. */
 #define COPY_STEP_BYTES (UINT64_C(16) << 20)
+/* Bytes that the digest of a download under way takes in one go: others wait for the same threads. */
+#define FOLLOW_STEP_BYTES (UINT64_C(64) << 20)
 
 struct checked_piece {
 	uint32_t number, crc;
@@ -40,6 +42,16 @@ struct output_job {
 	/* Checking pieces. */
 	struct checked_piece *pieces;
 	size_t piece_count;
+
+	/* The digest, while pieces still come (following) and of the rest afterwards. */
+	bool is_following, is_working, is_due;
+	bool is_stale;                  /* what it read came anew: from the beginning */
+	bool has_failed;
+	uint64_t at;                    /* read so far */
+	uint64_t from, until;           /* of the step that is under way */
+	uint64_t followed;              /* read, for sure, when the last piece came */
+	bool is_early;                  /* something was read before */
+	struct digest digest;
 
 	/* Verifying and placing. */
 	uint64_t length;
@@ -93,6 +105,8 @@ void
 output_cancel(struct output_job *job)
 {
 	atomic_store(&job->is_cancelled, true);
+	if (job->is_following && !job->is_working)
+		job_free(job);
 }
 
 /* ---- digests as users write them ---- */
@@ -243,38 +257,151 @@ output_check_pieces(struct task *t, output_done_fn *done, void *ctx)
 	return job;
 }
 
-/* ---- verifying and placing ---- */
+/* ---- the digest ---- */
+
+static void
+digest_from_start(struct output_job *job)
+{
+	digest_init(&job->digest, job->kind);
+	job->at = 0;
+}
+
+static int
+digest_to(struct output_job *job, uint64_t end)
+{
+	uint8_t *buf = xmalloc(STORE_IO_BYTES);
+	int rc = 0;
+
+	while (rc == 0 && job->at < end) {
+		size_t n = end - job->at < STORE_IO_BYTES ? (size_t)(end - job->at) : STORE_IO_BYTES;
+
+		if (atomic_load(&job->is_cancelled) || store_file_pread(job->file, buf, n, job->at, &job->err) < 0) {
+			rc = -1;
+		} else {
+			digest_update(&job->digest, buf, n);
+			job->at += n;
+		}
+	}
+	free(buf);
+	return rc;
+}
 
 static int
 verify(struct output_job *job)
 {
-	uint8_t *buf = xmalloc(STORE_IO_BYTES);
-	struct digest d;
 	char hex[DIGEST_HEX_MAX], want[DIGEST_TEXT_MAX], got[DIGEST_TEXT_MAX];
-	int rc = -1;
 
-	digest_init(&d, job->kind);
-	for (uint64_t at = 0; at < job->length;) {
-		size_t n = job->length - at < STORE_IO_BYTES ? (size_t)(job->length - at) : STORE_IO_BYTES;
-
-		if (atomic_load(&job->is_cancelled) || store_file_pread(job->file, buf, n, at, &job->err) < 0)
-			goto out;
-		digest_update(&d, buf, n);
-		at += n;
-	}
-	digest_final_hex(&d, hex);
-	if (strcmp(hex, job->want) == 0) {
-		rc = 0;
-		goto out;
+	if (digest_to(job, job->length) < 0)
+		return -1;
+	digest_final_hex(&job->digest, hex);
+	if (strcmp(hex, job->want) == 0)
+		return 0;
+	/* What was read early is not blamed on the content before it was read again. */
+	if (job->is_early) {
+		job->is_early = false;
+		digest_from_start(job);
+		return verify(job);
 	}
 	format_digest(job->kind, job->want, want);
 	format_digest(job->kind, hex, got);
 	job->digest_differs = true;
-	err_set(&job->err, ERR_INTERNAL, "digest mismatch expected: %s, actual: %s", want, got);
-out:
-	free(buf);
-	return rc;
+	return err_set(&job->err, ERR_INTERNAL, "digest mismatch expected: %s, actual: %s", want, got);
 }
+
+/* ---- the digest of pieces as they come ---- */
+
+static void output_go(struct output_job *job);
+static void follow(struct output_job *job);
+
+static void
+follow_work(struct work_job *work)
+{
+	struct output_job *job = CONTAINER_OF(work, struct output_job, work);
+
+	job->has_failed = digest_to(job, job->until) < 0;
+}
+
+static void
+follow_done(struct work_job *work)
+{
+	struct output_job *job = CONTAINER_OF(work, struct output_job, work);
+
+	job->is_working = false;
+	if (atomic_load(&job->is_cancelled)) {
+		job_free(job);
+		return;
+	}
+	if (job->has_failed) {
+		err_clear(&job->err);
+		job->is_stale = true;
+	}
+	if (job->is_due)
+		output_go(job);
+	else if (!job->has_failed)
+		follow(job);
+}
+
+/* On to the first piece that is missing. */
+static void
+follow(struct output_job *job)
+{
+	struct store_task *t = job->task->store;
+	uint64_t there = (uint64_t)store_task_prefix(t) * t->piece_length;
+
+	if (job->is_working || job->task->is_deleted)
+		return;
+	if (job->is_stale)
+		digest_from_start(job);
+	job->is_stale = false;
+	there = there < job->length ? there : job->length;
+	if (there <= job->at)
+		return;
+	job->until = there - job->at < FOLLOW_STEP_BYTES ? there : job->at + FOLLOW_STEP_BYTES;
+	job->from = job->at;
+	job->is_working = true;
+	work_start(job->task->engine->o.workers, &job->work);
+}
+
+static void
+follow_on_piece(struct task_watch *w, uint32_t number)
+{
+	struct output_job *job = CONTAINER_OF(w, struct output_job, watch);
+
+	if (!job->is_following)
+		return;
+	if ((uint64_t)number * job->task->store->piece_length < (job->is_working ? job->until : job->at))
+		job->is_stale = true;
+	follow(job);
+}
+
+struct output_job *
+output_follow(struct task *t, const struct task_caller *c)
+{
+	struct output_job *job;
+	struct store_file *file;
+
+	/* Who watches a task wants all of it soon; who reads along does not. */
+	if (c->has_range || c->in_order || c->download.digest.n == 0 || t->store->content_length == STORE_LENGTH_UNKNOWN)
+		return NULL;
+	file = store_task_file(t->store, NULL);
+	if (file == NULL)
+		return NULL;
+	job = job_new(t, file, NULL, NULL);
+	if (parse_digest(c->download.digest, &job->kind, job->want, &job->err) < 0) {
+		job_free(job);
+		return NULL;
+	}
+	job->has_digest = job->is_following = true;
+	job->length = t->store->content_length;
+	job->watch.on_piece = follow_on_piece;
+	job->work.work = follow_work;
+	job->work.done = follow_done;
+	digest_from_start(job);
+	follow(job);
+	return job;
+}
+
+/* ---- verifying and placing ---- */
 
 static int
 copy(struct output_job *job, const struct store_output_options *o)
@@ -342,6 +469,9 @@ output_done(struct work_job *work)
 
 	if (job->was_linked && !t->is_deleted)
 		store_task_linked(t->store, job->file);
+	if (job->has_digest && job->err.code == ERR_OK)
+		log_debug("digest verified task=%s bytes=%llu read_after_last_piece=%llu", t->id, (unsigned long long)job->length,
+		    (unsigned long long)(job->length - job->followed));
 	if (job->target != NULL && job->err.code == ERR_OK)
 		store_output_placed(t->engine->o.store, job->target);
 	if (job->digest_differs && !t->is_deleted) {
@@ -356,8 +486,45 @@ output_done(struct work_job *work)
 	job_free(job);
 }
 
+static void
+output_go(struct output_job *job)
+{
+	if (job->is_stale)
+		digest_from_start(job);
+	job->is_following = false;
+	job->is_early = job->at > 0;
+	job->work.work = output_work;
+	job->work.done = output_done;
+	work_start(job->task->engine->o.workers, &job->work);
+}
+
+/* The job that followed the download, if it read the file that is the content now; else a new one. */
+static struct output_job *
+job_for(struct task *t, struct output_job *following, struct store_file *file, const struct common_download *d, struct err *e)
+{
+	struct output_job *job;
+
+	if (following != NULL && following->file == file && following->length == t->store->content_length) {
+		store_file_unref(file);
+		return following;
+	}
+	if (following != NULL)
+		output_cancel(following);
+	job = job_new(t, file, NULL, NULL);
+	job->length = t->store->content_length;
+	if (d->digest.n == 0)
+		return job;
+	job->has_digest = true;
+	if (parse_digest(d->digest, &job->kind, job->want, e) < 0) {
+		job_free(job);
+		return NULL;
+	}
+	digest_from_start(job);
+	return job;
+}
+
 struct output_job *
-output_start(struct task *t, struct task_caller *c, output_done_fn *done, void *ctx, struct err *e)
+output_start(struct task *t, struct task_caller *c, struct output_job *following, output_done_fn *done, void *ctx, struct err *e)
 {
 	const struct common_download *d = &c->download;
 	struct output_job *job;
@@ -367,17 +534,16 @@ output_start(struct task *t, struct task_caller *c, output_done_fn *done, void *
 	if (c->has_range || (d->output_path.n == 0 && d->digest.n == 0))
 		return NULL;
 	file = store_task_file(t->store, e);
-	if (file == NULL)
+	if (file == NULL) {
+		if (following != NULL)
+			output_cancel(following);
 		return NULL;
-	job = job_new(t, file, done, ctx);
-	job->length = t->store->content_length;
-	if (d->digest.n > 0) {
-		job->has_digest = true;
-		if (parse_digest(d->digest, &job->kind, job->want, e) < 0) {
-			job_free(job);
-			return NULL;
-		}
 	}
+	job = job_for(t, following, file, d, e);
+	if (job == NULL)
+		return NULL;
+	job->done = done;
+	job->ctx = ctx;
 	if (d->output_path.n > 0) {
 		job->target = slice_dup(d->output_path);
 		job->root = c->output_root;
@@ -391,8 +557,10 @@ output_start(struct task *t, struct task_caller *c, output_done_fn *done, void *
 		/* What others may write to is no place for the content's own inode. */
 		job->may_link = c->output_root == NULL && (!c->has_owner || c->uid == geteuid());
 	}
-	job->work.work = output_work;
-	job->work.done = output_done;
-	work_start(t->engine->o.workers, &job->work);
+	/* Behind the step of the digest that is under way. */
+	job->is_due = true;
+	job->followed = job->is_stale ? 0 : job->is_working ? job->from : job->at;
+	if (!job->is_working)
+		output_go(job);
 	return job;
 }

@@ -24,14 +24,14 @@ static void go_direct(struct session *s);
 static void register_now(struct session *s);
 static void step(struct session *s);
 
-static struct engine *
-engine_of(const struct session *s)
+struct engine *
+session_engine(const struct session *s)
 {
 	return s->task->engine;
 }
 
-static struct loop *
-loop_of(const struct session *s)
+struct loop *
+session_loop(const struct session *s)
 {
 	return s->task->engine->o.loop;
 }
@@ -146,7 +146,7 @@ free_when_home(struct loop_later *later)
 void
 session_kick_home(struct session *s)
 {
-	loop_defer(loop_of(s), &s->later, free_when_home);
+	loop_defer(session_loop(s), &s->later, free_when_home);
 }
 
 /* No step follows; what is in flight comes home and the session goes. */
@@ -154,11 +154,11 @@ static void
 end_quietly(struct session *s)
 {
 	s->phase = SESSION_OVER;
-	loop_timer_clear(loop_of(s), &s->retry);
-	loop_timer_clear(loop_of(s), &s->stall);
-	loop_timer_clear(loop_of(s), &s->late);
-	loop_timer_clear(loop_of(s), &s->turn);
-	loop_timer_clear(loop_of(s), &s->more);
+	loop_timer_clear(session_loop(s), &s->retry);
+	loop_timer_clear(session_loop(s), &s->stall);
+	loop_timer_clear(session_loop(s), &s->late);
+	loop_timer_clear(session_loop(s), &s->turn);
+	loop_timer_clear(session_loop(s), &s->more);
 	if (s->collect != NULL)
 		parents_leave_turns(s->collect);
 	list_del(&s->link);
@@ -220,7 +220,7 @@ session_reschedule(struct session *s, const char *why)
 	struct common_peer *peers;
 	size_t n;
 
-	loop_timer_clear(loop_of(s), &s->stall);
+	loop_timer_clear(session_loop(s), &s->stall);
 	if (s->announce == NULL) {
 		/* The scheduler was lost on the way; it, or the next one on the ring, may be back. */
 		if (s->registers < SESSION_REGISTERS_MAX)
@@ -243,7 +243,7 @@ static bool
 count_answer(struct session *s)
 {
 	s->is_awaiting = false;
-	if (++s->answers <= engine_of(s)->o.config->scheduler.max_schedule_count)
+	if (++s->answers <= session_engine(s)->o.config->scheduler.max_schedule_count)
 		return true;
 	announce_failed(s->announce, "max schedule count exceeded");
 	s->announce = NULL;
@@ -267,7 +267,7 @@ ask_for_more(void *ctx)
 	s->awaits_more = true;
 	announce_reschedule(s->announce, NULL, 0, "more parents are wanted");
 	if (++s->more_asked < SESSION_MORE_MAX)
-		loop_timer_set(loop_of(s), &s->more, (int64_t)SESSION_MORE_MS << s->more_asked, ask_for_more, s);
+		loop_timer_set(session_loop(s), &s->more, (int64_t)SESSION_MORE_MS << s->more_asked, ask_for_more, s);
 }
 
 static void
@@ -284,7 +284,7 @@ on_parents(void *ctx, const struct common_peer *parents, size_t n)
 		s->phase = SESSION_PARENTS;
 		announce_started(s->announce);
 		if (s->task->store->kind == STORE_STANDARD && !announce_streams_parents(s->announce))
-			loop_timer_set(loop_of(s), &s->more, SESSION_MORE_MS, ask_for_more, s);
+			loop_timer_set(session_loop(s), &s->more, SESSION_MORE_MS, ask_for_more, s);
 	} else if (s->phase != SESSION_PARENTS) {
 		return;
 	}
@@ -361,16 +361,16 @@ on_announce_end(void *ctx, const struct err *err)
 	s->is_awaiting = s->awaits_more = false;
 	s->is_lost = err != NULL && err->code == ERR_UNAVAILABLE;
 	if (err != NULL) {
-		engine_of(s)->metrics.register_failed++;
+		session_engine(s)->metrics.register_failed++;
 		s->failure = *err;
 		log_warn("conversation with the scheduler broke off task=%s peer=%s error=\"%s\"", s->task->id, s->peer_id, err->text);
 	}
 	if (err != NULL && (err->code == ERR_NOT_FOUND || err->code == ERR_UNAVAILABLE))
-		cluster_announce_soon(engine_of(s)->o.cluster);
+		cluster_announce_soon(session_engine(s)->o.cluster);
 	if (s->phase == SESSION_SOURCE)
 		return;
 	if (s->phase == SESSION_PARENTS && (s->in_flight > 0 || collect_is_open(s->collect))) {
-		loop_timer_clear(loop_of(s), &s->stall);
+		loop_timer_clear(session_loop(s), &s->stall);
 		session_kick(s);
 		return;
 	}
@@ -380,10 +380,10 @@ on_announce_end(void *ctx, const struct err *err)
 		session_fail(s, &forbidden, NULL);
 		return;
 	}
-	has_other = s->is_lost && cluster_scheduler(engine_of(s)->o.cluster, slice_str(s->task->id), true, NULL) != NULL;
+	has_other = s->is_lost && cluster_scheduler(session_engine(s)->o.cluster, slice_str(s->task->id), true, NULL) != NULL;
 	if (err != NULL && s->registers < SESSION_REGISTERS_MAX && (err->code == ERR_NOT_FOUND || (s->is_lost &&
 	    (has_other || !session_may_use_source(s) || s->phase == SESSION_PARENTS)))) {
-		loop_timer_set(loop_of(s), &s->retry, has_other ? 0 : SESSION_RETRY_MS, register_again, s);
+		loop_timer_set(session_loop(s), &s->retry, has_other ? 0 : SESSION_RETRY_MS, register_again, s);
 		return;
 	}
 	go_direct(s);
@@ -396,7 +396,7 @@ register_now(struct session *s)
 		.on_parents = on_parents, .on_need_source = on_need_source, .on_empty = on_empty, .on_metadata_only = on_metadata_only,
 		.on_end = on_announce_end,
 	};
-	struct engine *g = engine_of(s);
+	struct engine *g = session_engine(s);
 	struct rpc_channel *ch = cluster_scheduler(g->o.cluster, slice_str(s->task->id), false, &s->failure), *other;
 	struct announce_opts o = {
 		.loop = g->o.loop, .host_id = cluster_host(g->o.cluster)->id, .task_id = s->task->id, .peer_id = s->peer_id,
@@ -442,7 +442,7 @@ go_direct(struct session *s)
 {
 	struct err err;
 
-	loop_timer_clear(loop_of(s), &s->stall);
+	loop_timer_clear(session_loop(s), &s->stall);
 	if (!session_may_use_source(s)) {
 		err_set(&err, ERR_INTERNAL, "%s: %s", no_source_text(s->task->store->kind),
 		    s->failure.code != 0 ? s->failure.text : "no parent has all pieces");
@@ -549,7 +549,7 @@ void
 session_kick(struct session *s)
 {
 	if (s->phase != SESSION_OVER)
-		loop_defer(loop_of(s), &s->later, step_later);
+		loop_defer(session_loop(s), &s->later, step_later);
 }
 
 /* Policy AUTO: what is small comes from the source sooner than a scheduler answers. */
@@ -577,7 +577,7 @@ amend_download(struct session *s, const struct task_caller *c, struct err *e)
 		d->range->length = c->range.length;
 	}
 	d->has_concurrent_piece_count = true;
-	d->concurrent_piece_count = engine_of(s)->o.config->download.concurrent_piece_count;
+	d->concurrent_piece_count = session_engine(s)->o.config->download.concurrent_piece_count;
 	d->has_actual_content_length = d->has_actual_piece_length = d->has_actual_piece_count = true;
 	d->actual_content_length = t->content_length;
 	d->actual_piece_length = t->piece_length;

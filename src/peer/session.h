@@ -128,6 +128,9 @@ void session_metadata_cancel(struct session_metadata *m);
 
 /* ---- within the session ---- */
 
+struct engine *session_engine(const struct session *s);
+struct loop *session_loop(const struct session *s);
+
 /* The source phase (session_source.c): fetches what is missing; session_source_ended is called when it is over. */
 void session_source_start(struct session *s);
 void session_source_kick(struct session *s);

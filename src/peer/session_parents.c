@@ -20,18 +20,6 @@
 
 #define HEADER_MAX_MS 60000     /* a parent may let a request wait for its turn, but not for longer */
 
-static struct engine *
-engine_of(const struct session *s)
-{
-	return s->task->engine;
-}
-
-static struct loop *
-loop_of(const struct session *s)
-{
-	return s->task->engine->o.loop;
-}
-
 struct transfer {
 	struct list link;               /* in session->transfers */
 	int64_t began_ms;
@@ -44,7 +32,7 @@ struct transfer {
 static void
 set_window(struct session *s, int64_t cost_ns)
 {
-	unsigned most = engine_of(s)->o.config->download.concurrent_piece_count;
+	unsigned most = session_engine(s)->o.config->download.concurrent_piece_count;
 
 	s->window = cost_ns < SESSION_FAST_NS ? SESSION_WINDOW_FAST : SESSION_WINDOW_MIN;
 	if (s->window > most)
@@ -65,7 +53,7 @@ transfer_is_late(void *ctx)
 static unsigned
 count_in_flight(struct session *s)
 {
-	int64_t late_ms = s->usual_ns == 0 ? SESSION_LATE_MS : s->usual_ns / 1000000 * 2 + 1, now = loop_now_ms(loop_of(s)), first = INT64_MAX;
+	int64_t late_ms = s->usual_ns == 0 ? SESSION_LATE_MS : s->usual_ns / 1000000 * 2 + 1, now = loop_now_ms(session_loop(s)), first = INT64_MAX;
 	unsigned n = 0;
 
 	if (!parents_take_turns(s->collect))
@@ -80,7 +68,7 @@ count_in_flight(struct session *s)
 			first = left;
 	}
 	if (n > 0)
-		loop_timer_set(loop_of(s), &s->late, first, transfer_is_late, s);
+		loop_timer_set(session_loop(s), &s->late, first, transfer_is_late, s);
 	return n;
 }
 
@@ -88,7 +76,7 @@ static void
 take_failed(struct session *s, struct transfer *x)
 {
 	struct fetch_job *job = &x->job;
-	struct engine_metrics *m = &engine_of(s)->metrics;
+	struct engine_metrics *m = &session_engine(s)->metrics;
 
 	if (job->failure == FETCH_DISK) {
 		if (s->phase != SESSION_OVER)
@@ -130,7 +118,7 @@ transfer_is_done(struct fetch_job *job)
 		log_debug("piece came task=%s piece=%u parent=%s cost_ms=%lld", t->id, (unsigned)p.number, p.parent_id,
 		    (long long)(job->cost_ns / 1000000));
 		if (x->parent->peer->host != NULL && x->parent->peer->host->type != 0)
-			engine_of(s)->metrics.seed_bytes += p.length;
+			session_engine(s)->metrics.seed_bytes += p.length;
 		if (task_piece_done(t, &p, &e) < 0 && s->phase != SESSION_OVER)
 			session_fail(s, &e, NULL);
 	} else {
@@ -161,7 +149,7 @@ request_tag(enum store_kind kind)
 static int
 start_transfer(struct session *s, struct parent *p, uint32_t n)
 {
-	struct engine *g = engine_of(s);
+	struct engine *g = session_engine(s);
 	struct transfer *x = xcalloc(1, sizeof *x);
 	struct fetch_job *job = &x->job;
 	struct err e;
@@ -180,6 +168,7 @@ start_transfer(struct session *s, struct parent *p, uint32_t n)
 	job->sink.limits[1] = s->download.is_prefetch ? &g->prefetch : NULL;
 	job->parent = p->pieces;
 	job->tls = p->tls;
+	job->uses_fastopen = g->o.config->storage.server.tcp_fastopen;
 	memcpy(job->task_id, s->task->id, TASK_ID_SIZE);
 	job->tag = request_tag(s->task->store->kind);
 	job->number = n;
@@ -189,7 +178,7 @@ start_transfer(struct session *s, struct parent *p, uint32_t n)
 	x->session = s;
 	x->parent = p;
 	s->in_flight++;
-	x->began_ms = loop_now_ms(loop_of(s));
+	x->began_ms = loop_now_ms(session_loop(s));
 	list_add_tail(&s->transfers, &x->link);
 	fetch_job_start(workers_take(g->o.workers), g->o.loop, job);
 	return 0;
@@ -258,7 +247,7 @@ no_turn_came(void *ctx)
 static void
 move_waiting(struct session *s)
 {
-	int64_t now = loop_now_ms(loop_of(s));
+	int64_t now = loop_now_ms(session_loop(s));
 
 	LIST_EACH(it, next, &s->transfers) {
 		struct transfer *x = CONTAINER_OF(it, struct transfer, link);
@@ -303,23 +292,23 @@ session_parents_step(struct session *s)
 	else
 		parents_leave_turns(s->collect);
 	if (s->in_flight > 0 || !waits_for_turn)
-		loop_timer_clear(loop_of(s), &s->turn);
+		loop_timer_clear(session_loop(s), &s->turn);
 	else if (!loop_timer_is_set(&s->turn))
-		loop_timer_set(loop_of(s), &s->turn, PARENT_TURN_MS, no_turn_came, s);
+		loop_timer_set(session_loop(s), &s->turn, PARENT_TURN_MS, no_turn_came, s);
 	if (s->in_flight > 0 || waits_for_turn) {
-		loop_timer_clear(loop_of(s), &s->stall);
+		loop_timer_clear(session_loop(s), &s->stall);
 		return;
 	}
 	if (waits_for_others(s) || s->is_awaiting)
 		return;
 	if (session_is_ahead(s)) {
-		loop_timer_clear(loop_of(s), &s->stall);
+		loop_timer_clear(session_loop(s), &s->stall);
 		return;
 	}
 	if (!collect_is_open(s->collect))
 		session_reschedule(s, "no parent is left");
 	else if (!loop_timer_is_set(&s->stall) && !has_steady_parent(s))
-		loop_timer_set(loop_of(s), &s->stall, stall_ms(s), parents_are_stalled, s);
+		loop_timer_set(session_loop(s), &s->stall, stall_ms(s), parents_are_stalled, s);
 }
 
 void

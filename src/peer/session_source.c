@@ -56,8 +56,8 @@ next_step(const struct session *s, uint64_t rate)
 static void
 adjust_window(struct session *s)
 {
-	int most = (int)s->task->engine->o.config->download.back_to_source_concurrent_piece_count, step;
-	int64_t now = loop_now_ms(s->task->engine->o.loop), passed = now - s->source_since_ms;
+	int most = (int)session_engine(s)->o.config->download.back_to_source_concurrent_piece_count, step;
+	int64_t now = loop_now_ms(session_loop(s)), passed = now - s->source_since_ms;
 	uint64_t enough = s->task->store->piece_length * (2 * (uint64_t)s->source_window + 2), rate;
 
 	if (passed < (s->source_step < 0 ? HOLD_MS : MEASURE_MS) || s->source_bytes == 0)
@@ -276,7 +276,7 @@ session_source_kick(struct session *s)
 void
 session_source_start(struct session *s)
 {
-	unsigned most = s->task->engine->o.config->download.back_to_source_concurrent_piece_count;
+	unsigned most = session_engine(s)->o.config->download.back_to_source_concurrent_piece_count;
 
 	s->source_window = s->phase == SESSION_SOURCE ? WINDOW_START_SHARED : WINDOW_START;
 	if (s->source_window > most)
@@ -289,7 +289,7 @@ session_source_start(struct session *s)
 		free(s->origin_failure);
 		s->origin_failure = NULL;
 	}
-	s->source_since_ms = loop_now_ms(s->task->engine->o.loop);
+	s->source_since_ms = loop_now_ms(session_loop(s));
 	session_kick(s);
 }
 

@@ -137,9 +137,11 @@ drop_work(struct task_caller *c)
 {
 	if (c->output != NULL)
 		output_cancel(c->output);
+	if (c->following != NULL)
+		output_cancel(c->following);
 	if (c->metadata != NULL)
 		session_metadata_cancel(c->metadata);
-	c->output = NULL;
+	c->output = c->following = NULL;
 	c->metadata = NULL;
 }
 
@@ -190,11 +192,13 @@ caller_on_output(void *ctx, const struct err *err)
 static void
 caller_complete(struct task_caller *c)
 {
+	struct output_job *following = c->following;
 	struct task *t = c->task;
 	struct err err = {0};
 
 	c->session = NULL;
-	c->output = output_start(t, c, caller_on_output, c, &err);
+	c->following = NULL;
+	c->output = output_start(t, c, following, caller_on_output, c, &err);
 	if (c->output == NULL)
 		caller_end(c, err.code != 0 ? &err : NULL, NULL);
 }
@@ -326,10 +330,12 @@ caller_run(struct task_caller *c)
 			caller_emit(c, &p, traffic_for(c, &p));
 	if (c->is_over)
 		return;
-	if (c->missing == 0)
+	if (c->missing == 0) {
 		caller_complete(c);
-	else
-		caller_join_session(c);
+		return;
+	}
+	c->following = output_follow(t, c);
+	caller_join_session(c);
 }
 
 /* Pieces that were not looked at since the start of the process, or whose file was touched, are checked before they count. */
@@ -427,6 +433,9 @@ set_rules(struct task_caller *c, enum store_kind kind)
 {
 	if (kind == STORE_PERSISTENT_CACHE || (kind == STORE_PERSISTENT && c->asker == TASK_FOR_SCHEDULER))
 		c->download.disable_back_to_source = true;
+	else if (c->asker == TASK_FOR_SCHEDULER && c->download.need_back_to_source)
+		/* Schedulers send a seed the whole request of the host that asked them, with its wish to leave the origin to others. */
+		c->download.disable_back_to_source = false;
 }
 
 struct task_caller *
@@ -441,8 +450,9 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 		return NULL;
 	t = task_find(g, r->kind, id);
 	if (t == NULL) {
-		if (g->tasks.count >= ENGINE_TASKS_MAX) {
-			err_set(e, ERR_RESOURCE_EXHAUSTED, "more than %d tasks at once", ENGINE_TASKS_MAX);
+		if (g->tasks.count >= g->o.config->x.download.max_concurrent_tasks) {
+			err_set(e, ERR_RESOURCE_EXHAUSTED, "server is overloaded: more than %u tasks at once (x.download.maxConcurrentTasks), please retry later",
+			    (unsigned)g->o.config->x.download.max_concurrent_tasks);
 			return NULL;
 		}
 		store = store_task_begin(g->o.store, r->kind, id, clock_wall_ns(), e);
@@ -634,6 +644,9 @@ task_prepared(struct task *t, const struct err *err, const struct origin_error *
 	bool was_guarded = err != NULL && t->target != NULL && t->target->request.is_guarded;
 
 	t->phase = err == NULL ? TASK_READY : TASK_NEW;
+	/* What goes wrong later is told by the session. */
+	if (err != NULL)
+		log_info("download not begun task=%s error=\"%s\"", t->id, err->text);
 	LIST_EACH(it, next, &t->callers) {
 		struct task_caller *c = CONTAINER_OF(it, struct task_caller, link);
 

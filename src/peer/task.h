@@ -120,6 +120,7 @@ struct task_caller {
 	uint64_t *emitted;              /* bitmap of pieces told, or not wanted */
 	uint32_t missing;               /* pieces of the span not told yet */
 	struct output_job *output;      /* while it is verified and put in place */
+	struct output_job *following;   /* takes the digest of what has come so far */
 	struct session_metadata *metadata;      /* while the scheduler is told that we have it all */
 	struct loop_later later;
 	struct loop_timer deadline;

@@ -32,31 +32,19 @@ answer_scratch_free(struct answer_scratch *a)
 /* ---- protobuf by hand ---- */
 
 static void
-put_varint(struct buf *b, uint64_t v)
-{
-	uint8_t *p = buf_reserve(b, 10);
-	size_t n = 0;
-
-	for (; v >= 0x80; v >>= 7)
-		p[n++] = (uint8_t)(v | 0x80);
-	p[n++] = (uint8_t)v;
-	buf_added(b, n);
-}
-
-static void
 put_number(struct buf *b, uint32_t field, uint64_t v)
 {
 	if (v == 0)
 		return;
-	put_varint(b, (uint64_t)field << 3);
-	put_varint(b, v);
+	pb_append_varint(b, (uint64_t)field << 3);
+	pb_append_varint(b, v);
 }
 
 static void
 put_bytes(struct buf *b, uint32_t field, const void *p, size_t n)
 {
-	put_varint(b, (uint64_t)field << 3 | 2);
-	put_varint(b, n);
+	pb_append_varint(b, (uint64_t)field << 3 | 2);
+	pb_append_varint(b, n);
 	buf_append(b, p, n);
 }
 

@@ -21,24 +21,33 @@ is_at(const struct addr *a, struct slice ip_text)
 
 /* The server takes certificates of its authority alone, where it takes any. */
 static bool
-has_its_certificate(const struct rpc_stream *rpc, const struct sched_host *h)
+is_named_in(struct slice der, const struct sched_host *h)
 {
-	struct slice der = rpc_stream_peer_cert(rpc);
 	struct x509 cert;
 
 	return der.n > 0 && x509_read(&cert, der) == 0 && ((h->ip[0] != '\0' && x509_is_named(&cert, h->ip)) ||
 	    (h->hostname[0] != '\0' && x509_is_named(&cert, h->hostname)));
 }
 
-static bool
-may_speak_for(struct scheduler *s, const struct rpc_stream *rpc, const struct sched_host *h)
+bool
+owner_may_speak(const struct sched_resources *r, const struct sched_host *h, const struct addr *at, struct slice cert)
 {
-	const struct addr *peer = rpc_stream_peer(rpc);
-
-	if (!s->core.res.opt.host_owners || h == NULL || h->owner_len == 0 || addr_is_loopback(peer))
+	if (!r->opt.host_owners || h == NULL || h->owner_len == 0 || addr_is_loopback(at))
 		return true;
-	return slice_eq(addr_ip_bytes(peer), slice_make(h->owner, h->owner_len)) || is_at(peer, sched_host_ip_of_id(slice_str(h->id))) ||
-	    has_its_certificate(rpc, h) || !sched_host_is_fresh(&s->core.res, h);
+	return slice_eq(addr_ip_bytes(at), slice_make(h->owner, h->owner_len)) || is_at(at, sched_host_ip_of_id(slice_str(h->id))) ||
+	    is_named_in(cert, h) || !sched_host_is_fresh(r, h);
+}
+
+void
+owner_set(struct sched_host *h, const struct addr *at)
+{
+	struct slice ip = addr_ip_bytes(at);
+
+	/* A tool of this machine does not take the host over. */
+	if (ip.n == 0 || (h->owner_len > 0 && addr_is_loopback(at)))
+		return;
+	memcpy(h->owner, ip.p, ip.n);
+	h->owner_len = (uint8_t)ip.n;
 }
 
 int
@@ -47,7 +56,7 @@ owner_check(struct scheduler *s, const struct rpc_stream *rpc, const struct sche
 	char from[ADDR_TEXT_MAX], owner[ADDR_TEXT_MAX] = "?";
 	struct addr a;
 
-	if (may_speak_for(s, rpc, h))
+	if (owner_may_speak(&s->core.res, h, rpc_stream_peer(rpc), rpc_stream_peer_cert(rpc)))
 		return 0;
 	if (s->refused_ms == 0 || s->core.res.now_ms - s->refused_ms >= OWNER_LOG_MS) {
 		s->refused_ms = s->core.res.now_ms;
@@ -57,17 +66,4 @@ owner_check(struct scheduler *s, const struct rpc_stream *rpc, const struct sche
 		    addr_format(rpc_stream_peer(rpc), from), rpc_stream_method(rpc)->name);
 	}
 	return err_set(e, ERR_PERMISSION_DENIED, "host %s was announced from another address, which alone may speak for it while it lives", h->id);
-}
-
-void
-owner_set(struct sched_host *h, const struct rpc_stream *rpc)
-{
-	const struct addr *peer = rpc_stream_peer(rpc);
-	struct slice ip = addr_ip_bytes(peer);
-
-	/* A tool of this machine does not take the host over. */
-	if (ip.n == 0 || (h->owner_len > 0 && addr_is_loopback(peer)))
-		return;
-	memcpy(h->owner, ip.p, ip.n);
-	h->owner_len = (uint8_t)ip.n;
 }

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/read_file.h"
+#include "base/write_file.h"
 #include "scheduler/persist.h"
 #include "scheduler/service.h"
 
@@ -108,25 +109,10 @@ put_peer(struct buf *out, const struct persist_peer *c)
 	end(out, &b);
 }
 
-static int
-write_all(int fd, struct slice s)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -1;
-		s = slice_sub(s, (size_t)n, s.n);
-	}
-	return 0;
-}
-
 static void
 append(struct persist *p, struct buf *b)
 {
-	if (p->journal >= 0 && write_all(p->journal, buf_slice(b)) < 0 && !p->journal_is_broken) {
+	if (p->journal >= 0 && write_fd(p->journal, buf_slice(b)) < 0 && !p->journal_is_broken) {
 		p->journal_is_broken = true;
 		log_error("journal of persistent tasks not written path=%s error=\"%s\"", p->journal_path, strerror(errno));
 	}
@@ -350,7 +336,7 @@ write_anew(struct persist *p)
 				put_peer(&b, CONTAINER_OF(it, struct persist_peer, in_task));
 		}
 	}
-	if (fd >= 0 && (write_all(fd, buf_slice(&b)) < 0 || fsync(fd) < 0 || rename(next, p->journal_path) < 0)) {
+	if (fd >= 0 && (write_fd(fd, buf_slice(&b)) < 0 || fsync(fd) < 0 || rename(next, p->journal_path) < 0)) {
 		int saved = errno;
 
 		close(fd);

@@ -24,60 +24,69 @@
 static const char *const task_names[] = { "persistent task", "persistent cache task" };
 static const char *const peer_names[] = { "persistent peer", "persistent cache peer" };
 
-/* ---- helpers ---- */
-
-static void
-reply_task(struct rpc_stream *rpc, const struct persist_task *t)
-{
-	struct common_persistent_task plain;
-	struct common_persistent_cache_task cache;
-	struct arena arena;
-	struct err e = { 0 };
-
-	arena_init(&arena, PERSIST_ANSWER_BYTES);
-	if (t->kind == PERSIST_PLAIN && persist_answer_plain_task(t, &arena, &plain, &e) == 0)
-		service_reply(rpc, &common_persistent_task_desc, &plain);
-	else if (t->kind == PERSIST_CACHE && persist_answer_cache_task(t, &arena, &cache, &e) == 0)
-		service_reply(rpc, &common_persistent_cache_task_desc, &cache);
-	else
-		rpc_stream_fail(rpc, &e);
-	arena_free(&arena);
-}
-
-static void
-reply_peer(struct rpc_stream *rpc, const struct persist_peer *p)
-{
-	struct common_persistent_peer plain;
-	struct common_persistent_cache_peer cache;
-	struct arena arena;
-	struct err e = { 0 };
-
-	arena_init(&arena, PERSIST_ANSWER_BYTES);
-	if (p->task->kind == PERSIST_PLAIN && persist_answer_plain_peer(p, &arena, &plain, &e) == 0)
-		service_reply(rpc, &common_persistent_peer_desc, &plain);
-	else if (p->task->kind == PERSIST_CACHE && persist_answer_cache_peer(p, &arena, &cache, &e) == 0)
-		service_reply(rpc, &common_persistent_cache_peer_desc, &cache);
-	else
-		rpc_stream_fail(rpc, &e);
-	arena_free(&arena);
-}
-
-/* The three ids that most of these messages have, under the name that their checks use. */
+/* One call, of either kind. Which ids a message has, and where, its own table says. */
 struct about {
 	enum persist_kind kind;
-	const char *message;
-	bool has_host, has_task, has_peer;
+	const char *message;            /* its name, without the package */
+	const void *request;
 	struct slice host_id, task_id, peer_id;
 };
 
+/* ---- helpers ---- */
+
 static int
-check(const struct about *a, struct err *e)
+reply_task(struct rpc_stream *rpc, const struct persist_task *t, struct err *e)
 {
-	if ((a->has_host && validate_id(a->message, "HostId", a->host_id, e) < 0) ||
-		(a->has_task && validate_id(a->message, "TaskId", a->task_id, e) < 0) ||
-		(a->has_peer && validate_id(a->message, "PeerId", a->peer_id, e) < 0))
+	struct common_persistent_cache_task m;
+	struct common_persistent_task plain;
+	struct arena arena;
+	int rc;
+
+	arena_init(&arena, PERSIST_ANSWER_BYTES);
+	rc = persist_answer_task(t, &arena, &m, e);
+	if (rc == 0 && t->kind == PERSIST_PLAIN) {
+		persist_answer_plain_task(&m, &plain);
+		service_reply(rpc, &common_persistent_task_desc, &plain);
+	} else if (rc == 0) {
+		service_reply(rpc, &common_persistent_cache_task_desc, &m);
+	}
+	arena_free(&arena);
+	return rc;
+}
+
+static int
+reply_peer(struct rpc_stream *rpc, const struct persist_peer *p, struct err *e)
+{
+	struct common_persistent_cache_peer m;
+	struct common_persistent_peer plain;
+	struct arena arena;
+	int rc;
+
+	arena_init(&arena, PERSIST_ANSWER_BYTES);
+	rc = persist_answer_peer(p, &arena, &m, e);
+	if (rc == 0 && p->task->kind == PERSIST_PLAIN) {
+		rc = persist_answer_plain_peer(&m, &arena, &plain, e);
+		if (rc == 0)
+			service_reply(rpc, &common_persistent_peer_desc, &plain);
+	} else if (rc == 0) {
+		service_reply(rpc, &common_persistent_cache_peer_desc, &m);
+	}
+	arena_free(&arena);
+	return rc;
+}
+
+/* An id, if messages of this type have it. */
+static int
+take_id(struct about *a, const struct pb_desc *desc, const char *field, const char *go_field, struct slice *out, struct err *e)
+{
+	const struct slice *id = pb_string_field(desc, a->request, field);
+
+	if (!id)
+		return 0;
+	*out = *id;
+	if (validate_id(a->message, go_field, *id, e) < 0)
 		return -1;
-	if (a->host_id.n > SCHED_ID_MAX || a->task_id.n > SCHED_ID_MAX || a->peer_id.n > SCHED_ID_MAX)
+	if (id->n > SCHED_ID_MAX)
 		return err_set(e, ERR_INVALID_ARGUMENT, "an id has more than %u bytes", SCHED_ID_MAX);
 	return 0;
 }
@@ -85,12 +94,8 @@ check(const struct about *a, struct err *e)
 static struct persist_task *
 find_task(struct scheduler *s, const struct about *a, struct err *e)
 {
-	struct persist_task *t;
+	struct persist_task *t = persist_task_find(s->persist, a->kind, a->task_id);
 
-	service_now(s);
-	if (check(a, e) < 0)
-		return NULL;
-	t = persist_task_find(s->persist, a->kind, a->task_id);
 	if (!t)
 		err_set(e, ERR_NOT_FOUND, "%s %.*s not found", task_names[a->kind], SLICE_ARG(a->task_id));
 	return t;
@@ -99,12 +104,8 @@ find_task(struct scheduler *s, const struct about *a, struct err *e)
 static struct persist_peer *
 find_peer(struct scheduler *s, const struct about *a, struct err *e)
 {
-	struct persist_peer *c;
+	struct persist_peer *c = persist_peer_find(s->persist, a->kind, a->peer_id);
 
-	service_now(s);
-	if (check(a, e) < 0)
-		return NULL;
-	c = persist_peer_find(s->persist, a->kind, a->peer_id);
 	if (!c)
 		err_set(e, ERR_NOT_FOUND, "%s %.*s not found", peer_names[a->kind], SLICE_ARG(a->peer_id));
 	return c;
@@ -112,8 +113,8 @@ find_peer(struct scheduler *s, const struct about *a, struct err *e)
 
 /* ---- uploads ---- */
 
+/* An UploadPersistent[Cache]TaskStartedRequest. */
 struct started {
-	struct about about;
 	uint64_t replicas, piece_length, content_length;
 	uint32_t piece_count;
 	const struct google_duration *ttl;
@@ -121,28 +122,40 @@ struct started {
 	const struct common_object_storage *storage;
 };
 
-static int
-check_started(const struct started *m, struct err *e)
+static struct started
+take_started(const struct about *a)
 {
-	if (check(&m->about, e) < 0)
-		return -1;
-	if (m->about.kind == PERSIST_PLAIN) {
-		if (validate_url(m->about.message, "Url", m->url, e) < 0)
+	const struct scheduler_upload_persistent_task_started_request *plain = a->request;
+	const struct scheduler_upload_persistent_cache_task_started_request *cache = a->request;
+
+	if (a->kind == PERSIST_PLAIN)
+		return (struct started){ .replicas = plain->persistent_replica_count, .content_length = plain->content_length,
+			.piece_count = plain->piece_count, .ttl = plain->ttl, .url = plain->url, .storage = plain->object_storage };
+	return (struct started){ .replicas = cache->persistent_replica_count, .piece_length = cache->piece_length,
+		.content_length = cache->content_length, .piece_count = cache->piece_count, .ttl = cache->ttl, .tag = cache->tag,
+		.application = cache->application };
+}
+
+static int
+check_started(const struct about *a, const struct started *m, struct err *e)
+{
+	if (a->kind == PERSIST_PLAIN) {
+		if (validate_url(a->message, "Url", m->url, e) < 0)
 			return -1;
 		if (!m->storage)
-			return err_set(e, ERR_INVALID_ARGUMENT, "invalid %s.ObjectStorage: value is required", m->about.message);
+			return err_set(e, ERR_INVALID_ARGUMENT, "invalid %s.ObjectStorage: value is required", a->message);
 		if (m->url.n > SCHED_URL_MAX || m->storage->region.n > SCHED_NAME_MAX || m->storage->endpoint.n > SCHED_URL_MAX)
-			return err_set(e, ERR_INVALID_ARGUMENT, "invalid %s.Url: value is too long", m->about.message);
+			return err_set(e, ERR_INVALID_ARGUMENT, "invalid %s.Url: value is too long", a->message);
 	} else if (m->piece_length < 4194304) {
 		return err_set(e, ERR_INVALID_ARGUMENT, "invalid %s.PieceLength: value must be greater than or equal to 4194304",
-			m->about.message);
+			a->message);
 	}
 	if (m->replicas < 1)
 		return err_set(e, ERR_INVALID_ARGUMENT, "invalid %s.PersistentReplicaCount: value must be greater than or equal to 1",
-			m->about.message);
+			a->message);
 	if (m->tag.n > SCHED_NAME_MAX || m->application.n > SCHED_NAME_MAX)
 		return err_set(e, ERR_INVALID_ARGUMENT, "tag or application has more than %u bytes", SCHED_NAME_MAX);
-	return validate_ttl(m->about.message, m->ttl != NULL, m->ttl ? m->ttl->seconds : 0, m->ttl ? m->ttl->nanos : 0, e);
+	return validate_ttl(a->message, m->ttl != NULL, m->ttl ? m->ttl->seconds : 0, m->ttl ? m->ttl->nanos : 0, e);
 }
 
 /* An upload whose host is gone, or that is silent for too long, does not stand in the way of another. */
@@ -192,14 +205,13 @@ fill_task(struct persist_task *t, const struct started *m)
 }
 
 static int
-start_upload(struct scheduler *s, const struct started *m, struct err *e)
+started(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
-	const struct about *a = &m->about;
+	struct started m = take_started(a);
 	struct persist_task *t;
 	struct persist_peer *c;
 
-	service_now(s);
-	if (check_started(m, e) < 0)
+	if (check_started(a, &m, e) < 0)
 		return -1;
 	if (s->is_draining)
 		return err_set(e, ERR_UNAVAILABLE, "scheduler is going away");
@@ -219,302 +231,162 @@ start_upload(struct scheduler *s, const struct started *m, struct err *e)
 	c = persist_peer_new(t, a->peer_id, a->host_id);
 	if (!c)
 		return err_set(e, ERR_RESOURCE_EXHAUSTED, "task %s has more than %u peers", t->id, PERSIST_PEERS_MAX);
-	fill_task(t, m);
+	fill_task(t, &m);
 	c->state = PERSIST_PEER_UPLOADING;
 	c->is_persistent = true;
 	log_info("upload begins task=%s host=%s replicas=%llu", t->id, c->host_id, (unsigned long long)t->replicas);
+	service_reply_empty(rpc);
 	return 0;
 }
 
-static void
-started_reply(struct rpc_stream *rpc, struct scheduler *s, const struct started *m)
+static int
+finished(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
-	struct err e = { 0 };
-
-	if (start_upload(s, m, &e) < 0)
-		rpc_stream_fail(rpc, &e);
-	else
-		service_reply_empty(rpc);
-	service_after(s);
-}
-
-static void
-plain_started(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_upload_persistent_task_started_request *m = request;
-
-	started_reply(rpc, ctx, &(struct started){
-		.about = { PERSIST_PLAIN, "UploadPersistentTaskStartedRequest", true, true, true, m->host_id, m->task_id, m->peer_id },
-		.replicas = m->persistent_replica_count, .content_length = m->content_length, .piece_count = m->piece_count, .ttl = m->ttl,
-		.url = m->url, .storage = m->object_storage });
-}
-
-static void
-cache_started(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_upload_persistent_cache_task_started_request *m = request;
-
-	started_reply(rpc, ctx, &(struct started){
-		.about = { PERSIST_CACHE, "UploadPersistentCacheTaskStartedRequest", true, true, true, m->host_id, m->task_id, m->peer_id },
-		.replicas = m->persistent_replica_count, .piece_length = m->piece_length, .content_length = m->content_length,
-		.piece_count = m->piece_count, .ttl = m->ttl, .tag = m->tag, .application = m->application });
-}
-
-static void
-finished(struct rpc_stream *rpc, struct scheduler *s, const struct about *a)
-{
-	struct err e = { 0 };
-	struct persist_peer *c = find_peer(s, a, &e);
+	struct persist_peer *c = find_peer(s, a, e);
 	struct persist_task *t;
+	int rc;
 
-	if (!c) {
-		rpc_stream_fail(rpc, &e);
-		return;
-	}
+	if (!c)
+		return -1;
 	t = c->task;
-	if (c->state != PERSIST_PEER_UPLOADING) {
-		err_set(&e, ERR_INTERNAL, "event UploadSucceeded inappropriate in current state %s", persist_peer_state_names[c->state]);
-		rpc_stream_fail(rpc, &e);
-		return;
-	}
+	if (c->state != PERSIST_PEER_UPLOADING)
+		return err_set(e, ERR_INTERNAL, "event UploadSucceeded inappropriate in current state %s", persist_peer_state_names[c->state]);
 	c->state = PERSIST_PEER_SUCCEEDED;
 	t->state = PERSIST_TASK_SUCCEEDED;
 	c->updated_ms = t->updated_ms = persist_wall_ms(s->persist);
 	c->cost_ms = c->updated_ms - c->created_ms;
 	persist_journal_task(t);
 	persist_journal_peer(c);
-	reply_task(rpc, t);
+	rc = reply_task(rpc, t, e);
 	persist_replicate(t);
-	service_after(s);
-}
-
-static void
-plain_finished(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_upload_persistent_task_finished_request *m = request;
-
-	finished(rpc, ctx, &(struct about){
-		PERSIST_PLAIN, "UploadPersistentTaskFinishedRequest", true, true, true, m->host_id, m->task_id, m->peer_id });
-}
-
-static void
-cache_finished(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_upload_persistent_cache_task_finished_request *m = request;
-
-	finished(rpc, ctx, &(struct about){
-		PERSIST_CACHE, "UploadPersistentCacheTaskFinishedRequest", true, true, true, m->host_id, m->task_id, m->peer_id });
+	return rc;
 }
 
 /* A failed upload leaves a task that can be uploaded again. */
-static void
-failed(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct slice why)
+static int
+failed(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
-	struct err e = { 0 };
-	struct persist_peer *c = find_peer(s, a, &e);
+	const struct slice *why = pb_string_field(rpc_stream_method(rpc)->request, a->request, "description");
+	struct persist_peer *c = find_peer(s, a, e);
 
-	if (!c) {
-		rpc_stream_fail(rpc, &e);
-		return;
-	}
-	log_info("upload failed task=%s host=%s reason=\"%.*s\"", c->task->id, c->host_id, SLICE_ARG(why));
+	if (!c)
+		return -1;
+	log_info("upload failed task=%s host=%s reason=\"%.*s\"", c->task->id, c->host_id, SLICE_ARG(*why));
 	if (c->task->state == PERSIST_TASK_UPLOADING)
 		c->task->state = PERSIST_TASK_FAILED;
 	if (c->state != PERSIST_PEER_SUCCEEDED)
 		c->state = PERSIST_PEER_FAILED;
 	persist_peer_remove(c);
 	service_reply_empty(rpc);
-}
-
-static void
-plain_failed(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_upload_persistent_task_failed_request *m = request;
-
-	failed(rpc, ctx, &(struct about){
-		PERSIST_PLAIN, "UploadPersistentTaskFailedRequest", true, true, true, m->host_id, m->task_id, m->peer_id }, m->description);
-}
-
-static void
-cache_failed(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_upload_persistent_cache_task_failed_request *m = request;
-
-	failed(rpc, ctx, &(struct about){
-		PERSIST_CACHE, "UploadPersistentCacheTaskFailedRequest", true, true, true, m->host_id, m->task_id, m->peer_id }, m->description);
+	return 0;
 }
 
 /* ---- stat ---- */
 
-static void
-stat_task(struct rpc_stream *rpc, struct scheduler *s, const struct about *a)
+static int
+stat_task(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
-	struct err e = { 0 };
-	const struct persist_task *t = find_task(s, a, &e);
+	const struct persist_task *t = find_task(s, a, e);
 
-	if (t)
-		reply_task(rpc, t);
-	else
-		rpc_stream_fail(rpc, &e);
+	return t ? reply_task(rpc, t, e) : -1;
 }
 
-static void
-plain_stat_task(struct rpc_stream *rpc, void *ctx, const void *request)
+static int
+stat_peer(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
-	const struct scheduler_stat_persistent_task_request *m = request;
+	const struct persist_peer *c = find_peer(s, a, e);
 
-	stat_task(rpc, ctx, &(struct about){ .kind = PERSIST_PLAIN, .message = "StatPersistentTaskRequest", .has_host = true, .has_task = true,
-		.host_id = m->host_id, .task_id = m->task_id });
-}
-
-static void
-cache_stat_task(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_stat_persistent_cache_task_request *m = request;
-
-	stat_task(rpc, ctx, &(struct about){ .kind = PERSIST_CACHE, .message = "StatPersistentCacheTaskRequest", .has_host = true,
-		.has_task = true, .host_id = m->host_id, .task_id = m->task_id });
-}
-
-static void
-stat_peer(struct rpc_stream *rpc, struct scheduler *s, const struct about *a)
-{
-	struct err e = { 0 };
-	const struct persist_peer *c = find_peer(s, a, &e);
-
-	if (c)
-		reply_peer(rpc, c);
-	else
-		rpc_stream_fail(rpc, &e);
-}
-
-static void
-plain_stat_peer(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_stat_persistent_peer_request *m = request;
-
-	stat_peer(rpc, ctx, &(struct about){
-		PERSIST_PLAIN, "StatPersistentPeerRequest", true, true, true, m->host_id, m->task_id, m->peer_id });
-}
-
-static void
-cache_stat_peer(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_stat_persistent_cache_peer_request *m = request;
-
-	stat_peer(rpc, ctx, &(struct about){
-		PERSIST_CACHE, "StatPersistentCachePeerRequest", true, true, true, m->host_id, m->task_id, m->peer_id });
+	return c ? reply_peer(rpc, c, e) : -1;
 }
 
 /* ---- delete ---- */
 
 /* Absent ones count as deleted. */
-static void
-delete_task(struct rpc_stream *rpc, struct scheduler *s, const struct about *a)
+static int
+delete_task(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
-	struct err e = { 0 };
-	struct persist_task *t = find_task(s, a, &e);
+	struct persist_task *t = find_task(s, a, e);
 
-	if (!t && e.code != ERR_NOT_FOUND) {
-		rpc_stream_fail(rpc, &e);
-		return;
-	}
 	if (t) {
 		log_info("task deleted task=%s", t->id);
 		persist_tell_deleted(t);
 		persist_task_remove(t);
 	}
 	service_reply_empty(rpc);
-	service_after(s);
-}
-
-static void
-plain_delete_task(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_delete_persistent_task_request *m = request;
-
-	delete_task(rpc, ctx, &(struct about){ .kind = PERSIST_PLAIN, .message = "DeletePersistentTaskRequest", .has_host = true,
-		.has_task = true, .host_id = m->host_id, .task_id = m->task_id });
-}
-
-static void
-cache_delete_task(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_delete_persistent_cache_task_request *m = request;
-
-	delete_task(rpc, ctx, &(struct about){ .kind = PERSIST_CACHE, .message = "DeletePersistentCacheTaskRequest", .has_host = true,
-		.has_task = true, .host_id = m->host_id, .task_id = m->task_id });
+	return 0;
 }
 
 /* The host whose copy goes is not asked for a replica of it again. */
-static void
-delete_peer(struct rpc_stream *rpc, struct scheduler *s, const struct about *a)
+static int
+delete_peer(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
-	struct err e = { 0 };
-	struct persist_peer *c = find_peer(s, a, &e);
+	struct persist_peer *c = find_peer(s, a, e);
 	struct persist_task *t;
 
-	if (!c) {
-		rpc_stream_fail(rpc, &e);
-		return;
-	}
+	if (!c)
+		return -1;
 	t = c->task;
 	persist_tell_peer_deleted(c);
 	persist_exclude(t, c->host_id);
 	persist_peer_remove(c);
 	service_reply_empty(rpc);
 	persist_replicate(t);
-	service_after(s);
-}
-
-static void
-plain_delete_peer(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_delete_persistent_peer_request *m = request;
-
-	delete_peer(rpc, ctx, &(struct about){
-		PERSIST_PLAIN, "DeletePersistentPeerRequest", true, true, true, m->host_id, m->task_id, m->peer_id });
-}
-
-static void
-cache_delete_peer(struct rpc_stream *rpc, void *ctx, const void *request)
-{
-	const struct scheduler_delete_persistent_cache_peer_request *m = request;
-
-	delete_peer(rpc, ctx, &(struct about){
-		PERSIST_CACHE, "DeletePersistentCachePeerRequest", true, true, true, m->host_id, m->task_id, m->peer_id });
+	return 0;
 }
 
 /* ---- the table ---- */
 
+static const struct call {
+	size_t at[PERSIST_KINDS];       /* in the service's table of methods */
+	/* Replies, or returns -1 and the call ends with the error. */
+	int (*fn)(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e);
+} calls[] = {
+	{ { SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_TASK_STARTED_AT, SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_CACHE_TASK_STARTED_AT }, started },
+	{ { SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_TASK_FINISHED_AT, SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_CACHE_TASK_FINISHED_AT }, finished },
+	{ { SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_TASK_FAILED_AT, SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_CACHE_TASK_FAILED_AT }, failed },
+	{ { SCHEDULER_SCHEDULER_STAT_PERSISTENT_TASK_AT, SCHEDULER_SCHEDULER_STAT_PERSISTENT_CACHE_TASK_AT }, stat_task },
+	{ { SCHEDULER_SCHEDULER_DELETE_PERSISTENT_TASK_AT, SCHEDULER_SCHEDULER_DELETE_PERSISTENT_CACHE_TASK_AT }, delete_task },
+	{ { SCHEDULER_SCHEDULER_STAT_PERSISTENT_PEER_AT, SCHEDULER_SCHEDULER_STAT_PERSISTENT_CACHE_PEER_AT }, stat_peer },
+	{ { SCHEDULER_SCHEDULER_DELETE_PERSISTENT_PEER_AT, SCHEDULER_SCHEDULER_DELETE_PERSISTENT_CACHE_PEER_AT }, delete_peer },
+};
+
+static const struct call *
+find_call(const struct pb_method *method, enum persist_kind *kind)
+{
+	for (const struct call *c = calls; c < calls + COUNT_OF(calls); c++)
+		for (*kind = PERSIST_PLAIN; *kind < PERSIST_KINDS; ++*kind)
+			if (method == &scheduler_scheduler_service.methods[c->at[*kind]])
+				return c;
+	return NULL;
+}
+
+static void
+on_call(struct rpc_stream *rpc, void *ctx, const void *request)
+{
+	const struct pb_desc *desc = rpc_stream_method(rpc)->request;
+	const char *dot = strrchr(desc->name, '.');
+	struct about a = { .message = dot ? dot + 1 : desc->name, .request = request };
+	const struct call *call = find_call(rpc_stream_method(rpc), &a.kind);
+	struct scheduler *s = ctx;
+	struct err e = { 0 };
+
+	service_now(s);
+	if (take_id(&a, desc, "host_id", "HostId", &a.host_id, &e) < 0 || take_id(&a, desc, "task_id", "TaskId", &a.task_id, &e) < 0 ||
+		take_id(&a, desc, "peer_id", "PeerId", &a.peer_id, &e) < 0 || call->fn(rpc, s, &a, &e) < 0)
+		rpc_stream_fail(rpc, &e);
+	service_after(s);
+}
+
 void
 persist_add_methods(struct scheduler *s)
 {
-	static const struct {
-		size_t at;
-		void (*fn)(struct rpc_stream *rpc, void *ctx, const void *request);
-	} unary[] = {
-		{ SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_TASK_STARTED_AT, plain_started },
-		{ SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_TASK_FINISHED_AT, plain_finished },
-		{ SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_TASK_FAILED_AT, plain_failed },
-		{ SCHEDULER_SCHEDULER_STAT_PERSISTENT_TASK_AT, plain_stat_task },
-		{ SCHEDULER_SCHEDULER_DELETE_PERSISTENT_TASK_AT, plain_delete_task },
-		{ SCHEDULER_SCHEDULER_STAT_PERSISTENT_PEER_AT, plain_stat_peer },
-		{ SCHEDULER_SCHEDULER_DELETE_PERSISTENT_PEER_AT, plain_delete_peer },
-		{ SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_CACHE_TASK_STARTED_AT, cache_started },
-		{ SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_CACHE_TASK_FINISHED_AT, cache_finished },
-		{ SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_CACHE_TASK_FAILED_AT, cache_failed },
-		{ SCHEDULER_SCHEDULER_STAT_PERSISTENT_CACHE_TASK_AT, cache_stat_task },
-		{ SCHEDULER_SCHEDULER_DELETE_PERSISTENT_CACHE_TASK_AT, cache_delete_task },
-		{ SCHEDULER_SCHEDULER_STAT_PERSISTENT_CACHE_PEER_AT, cache_stat_peer },
-		{ SCHEDULER_SCHEDULER_DELETE_PERSISTENT_CACHE_PEER_AT, cache_delete_peer },
-	};
 	static const size_t streams[] = {
 		SCHEDULER_SCHEDULER_ANNOUNCE_PERSISTENT_PEER_AT, SCHEDULER_SCHEDULER_ANNOUNCE_PERSISTENT_CACHE_PEER_AT,
 	};
 
-	for (size_t i = 0; i < COUNT_OF(unary); i++)
-		service_add_method(s, &scheduler_scheduler_service.methods[unary[i].at])->on_message = unary[i].fn;
+	for (size_t i = 0; i < COUNT_OF(calls); i++)
+		for (size_t kind = 0; kind < PERSIST_KINDS; kind++)
+			service_add_method(s, &scheduler_scheduler_service.methods[calls[i].at[kind]])->on_message = on_call;
 	for (size_t i = 0; i < COUNT_OF(streams); i++) {
 		struct rpc_method *m = service_add_method(s, &scheduler_scheduler_service.methods[streams[i]]);
 

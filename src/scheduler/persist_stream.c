@@ -184,40 +184,50 @@ say_source(struct persist_stream *x, const char *why)
 }
 
 static int
+say_plain_parents(struct persist_stream *x, const struct common_persistent_cache_peer *list, size_t n, struct arena *arena, struct err *e)
+{
+	struct scheduler_normal_persistent_task_response r = { .n_candidate_parents = n };
+
+	r.candidate_parents = arena_alloc(arena, n * sizeof *r.candidate_parents);
+	if (!r.candidate_parents)
+		return err_set(e, ERR_RESOURCE_EXHAUSTED, "%zu parents are too many to describe", n);
+	for (size_t i = 0; i < n; i++)
+		if (persist_answer_plain_peer(&list[i], arena, &r.candidate_parents[i], e) < 0)
+			return -1;
+	say(x, &scheduler_announce_persistent_peer_response_desc, &(struct scheduler_announce_persistent_peer_response){
+		.response_case = 2, .normal_persistent_task_response = &r });
+	return 0;
+}
+
+static int
 say_parents(struct persist_stream *x, struct err *e)
 {
 	const struct persist_peer *parents[SCHEDULER_PARENTS_MAX];
 	size_t n = pick(x->peer, parents);
+	struct common_persistent_cache_peer *list;
 	struct arena arena;
 	int rc = -1;
 
 	if (n == 0)
 		return err_set(e, ERR_FAILED_PRECONDITION, "no candidate parents found");
 	arena_init(&arena, PERSIST_ANSWER_BYTES);
-	if (x->kind == PERSIST_PLAIN) {
-		struct scheduler_normal_persistent_task_response list = { .n_candidate_parents = n };
+	list = arena_alloc(&arena, n * sizeof *list);
+	if (!list)
+		err_set(e, ERR_RESOURCE_EXHAUSTED, "%zu parents are too many to describe", n);
+	for (size_t i = 0; list && i < n; i++)
+		if (persist_answer_peer(parents[i], &arena, &list[i], e) < 0)
+			list = NULL;
+	if (list && x->kind == PERSIST_PLAIN) {
+		rc = say_plain_parents(x, list, n, &arena, e);
+	} else if (list) {
+		struct scheduler_normal_persistent_cache_task_response r = { .candidate_cache_parents = list, .n_candidate_cache_parents = n };
 
-		list.candidate_parents = arena_alloc(&arena, n * sizeof *list.candidate_parents);
-		for (size_t i = 0; list.candidate_parents && i < n; i++)
-			if (persist_answer_plain_peer(parents[i], &arena, &list.candidate_parents[i], e) < 0)
-				goto done;
-		if (list.candidate_parents)
-			say(x, &scheduler_announce_persistent_peer_response_desc, &(struct scheduler_announce_persistent_peer_response){
-				.response_case = 2, .normal_persistent_task_response = &list });
-	} else {
-		struct scheduler_normal_persistent_cache_task_response list = { .n_candidate_cache_parents = n };
-
-		list.candidate_cache_parents = arena_alloc(&arena, n * sizeof *list.candidate_cache_parents);
-		for (size_t i = 0; list.candidate_cache_parents && i < n; i++)
-			if (persist_answer_cache_peer(parents[i], &arena, &list.candidate_cache_parents[i], e) < 0)
-				goto done;
-		if (list.candidate_cache_parents)
-			say(x, &scheduler_announce_persistent_cache_peer_response_desc, &(struct scheduler_announce_persistent_cache_peer_response){
-				.response_case = 2, .normal_persistent_cache_task_response = &list });
+		say(x, &scheduler_announce_persistent_cache_peer_response_desc, &(struct scheduler_announce_persistent_cache_peer_response){
+			.response_case = 2, .normal_persistent_cache_task_response = &r });
+		rc = 0;
 	}
-	rc = 0;
-	log_debug("parents given task=%s peer=%s n=%zu", x->peer->task->id, x->peer->id, n);
-done:
+	if (rc == 0)
+		log_debug("parents given task=%s peer=%s n=%zu", x->peer->task->id, x->peer->id, n);
 	arena_free(&arena);
 	return rc;
 }

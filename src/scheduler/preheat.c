@@ -1,13 +1,10 @@
 #include "scheduler/preheat.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/buf.h"
 #include "base/crc32.h"
-#include "base/digest.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,8 +14,6 @@
 #include "scheduler/image.h"
 #include "scheduler/seed.h"
 #include "scheduler/service.h"
-#include "text/registry_url.h"
-#include "text/url.h"
 #include "wire/pb.h"
 
 #define HEADERS_MS 30000
@@ -67,27 +62,12 @@ static void go_on(struct job *j);
 /* ---- task ids ---- */
 
 int
-preheat_task_id(const struct common_download *d, char out[PREHEAT_ID_SIZE], struct err *e)
+preheat_task_id(const struct common_download *d, char out[TASK_ID_SIZE], struct err *e)
 {
-	struct buf text = BUF_INIT;
-	char hex[DIGEST_HEX_MAX];
-	int rc;
-
-	if (d->enable_task_id_based_blob_digest && registry_url_digest(d->url, out))
-		return 0;
-	rc = url_task_form(d->url, d->filtered_query_params, d->n_filtered_query_params, &text, e);
-
-	if (rc == 0) {
-		buf_append_slice(&text, d->tag);
-		buf_append_slice(&text, d->application);
-		if (d->has_piece_length)
-			buf_printf(&text, "%" PRIu64, d->piece_length);
-		buf_append_str(&text, "STANDARD");
-		digest_hex(DIGEST_SHA256, buf_data(&text), text.len, hex);
-		memcpy(out, hex, PREHEAT_ID_SIZE);
-	}
-	buf_free(&text);
-	return rc;
+	return task_id_of_key(&(struct task_key){
+		.url = d->url, .filtered_query_params = d->filtered_query_params, .n_filtered_query_params = d->n_filtered_query_params,
+		.tag = d->tag, .application = d->application, .has_piece_length = d->has_piece_length, .piece_length = d->piece_length,
+		.is_blob_digest = d->enable_task_id_based_blob_digest }, out, e);
 }
 
 /* ---- hosts ---- */
@@ -301,7 +281,7 @@ choose_seed(struct task *t)
 	struct job *j = t->job;
 	struct sched_core *core = &j->all->s->core;
 	struct common_download d = j->download;
-	char id[PREHEAT_ID_SIZE];
+	char id[TASK_ID_SIZE];
 	struct sched_host *h;
 	struct err e;
 

@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/slice.h"
 #include "net/loop.h"
+#include "text/task_id.h"
 
 struct common_download;
 struct err;
@@ -64,7 +65,6 @@ void preheat_default_filters(struct common_download *d);
 void preheat_stat_add_methods(struct scheduler *s);
 
 /* The id of the task that this Download is, by its URL or the digest in it (spec: download.md 1.4). */
-#define PREHEAT_ID_SIZE 65
-int preheat_task_id(const struct common_download *d, char out[PREHEAT_ID_SIZE], struct err *e);
+int preheat_task_id(const struct common_download *d, char out[TASK_ID_SIZE], struct err *e);
 
 #endif

@@ -18,6 +18,7 @@
 #include "scheduler/seed.h"
 #include "scheduler/service.h"
 #include "scheduler/validate.h"
+#include "text/task_id.h"
 #include "text/url.h"
 #include "wire/pb.h"
 
@@ -29,21 +30,14 @@
 void
 preheat_default_filters(struct common_download *d)
 {
-	static const char *const names[] = {
-		"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature",
-		"X-Amz-Security-Token", "X-Amz-User-Agent", "X-Goog-Algorithm", "X-Goog-Credential", "X-Goog-Date", "X-Goog-Expires",
-		"X-Goog-SignedHeaders", "X-Goog-Signature", "OSSAccessKeyId", "Expires", "Signature", "SecurityToken", "AccessKeyId", "X-Obs-Date",
-		"X-Obs-Security-Token", "q-sign-algorithm", "q-ak", "q-sign-time", "q-key-time", "q-header-list", "q-url-param-list", "q-signature",
-		"x-cos-security-token", "ns",
-	};
-	static struct slice list[COUNT_OF(names)];
+	static struct slice list[DEFAULT_FILTER_COUNT];
 
 	if (d->n_filtered_query_params > 0)
 		return;
-	for (size_t i = 0; i < COUNT_OF(names); i++)
-		list[i] = slice_str(names[i]);
+	for (size_t i = 0; i < DEFAULT_FILTER_COUNT; i++)
+		list[i] = slice_str(default_filtered_query_params[i]);
 	d->filtered_query_params = list;
-	d->n_filtered_query_params = COUNT_OF(names);
+	d->n_filtered_query_params = DEFAULT_FILTER_COUNT;
 }
 
 /* ---- requests ---- */

@@ -29,7 +29,7 @@ struct stat_answer {
 
 struct stat_task {
 	char *url;
-	char id[PREHEAT_ID_SIZE];
+	char id[TASK_ID_SIZE];
 };
 
 struct stat {

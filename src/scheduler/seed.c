@@ -119,6 +119,8 @@ void
 seed_rewrite_download(struct common_download *d)
 {
 	d->need_back_to_source = true;
+	/* The registrant does not ask the origin itself: that is why a seed has to. */
+	d->disable_back_to_source = false;
 	d->output_path = slice_make(NULL, 0);
 	d->force_hard_link = false;
 	d->overwrite = false;

@@ -115,7 +115,7 @@ announce_host(struct rpc_stream *rpc, void *ctx, const void *request)
 	} else {
 		struct sched_host *h = sched_host_find(&s->core.res, m->host->id);
 
-		owner_set(h, rpc);
+		owner_set(h, rpc_stream_peer(rpc));
 		service_reply_empty(rpc);
 		persist_host_seen(s->persist, h);
 	}

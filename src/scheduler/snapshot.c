@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/read_file.h"
+#include "base/write_file.h"
 #include "proto/common.h"
 #include "proto/scheduler.h"
 #include "scheduler/service.h"
@@ -45,22 +46,6 @@ get_u64(const uint8_t *p)
 }
 
 static int
-write_all(int fd, const uint8_t *p, size_t n)
-{
-	while (n > 0) {
-		ssize_t k = write(fd, p, n);
-
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return -1;
-		p += k;
-		n -= (size_t)k;
-	}
-	return 0;
-}
-
-static int
 replace_file(const char *path, const struct buf *b, bool is_synced)
 {
 	char *next = xasprintf("%s.new", path);
@@ -68,7 +53,7 @@ replace_file(const char *path, const struct buf *b, bool is_synced)
 
 	if (fd < 0)
 		goto done;
-	rc = write_all(fd, buf_data(b), b->len);
+	rc = write_fd(fd, buf_slice(b));
 	if (rc == 0 && is_synced)
 		rc = fsync(fd);
 	if (close(fd) < 0)

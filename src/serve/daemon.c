@@ -284,7 +284,7 @@ start_servers(struct daemon *d, struct addr *upload, struct addr *pieces, struct
 	d->parts.pieces = piece_server_new(&(struct piece_server_options){
 		.loop = d->parts.loop, .workers = d->parts.workers, .store = d->parts.store, .engine = d->parts.engine,
 		.bandwidth_limit = c->upload.bandwidth_limit, .is_disabled = c->upload.disable_shared,
-		.tls = d->tls[TLS_PIECES_OUT].config, .prefers_tls = c->x.piece.tls == CONFIG_PIECE_TLS_PREFER});
+		.uses_fastopen = c->storage.server.tcp_fastopen, .tls = d->tls[TLS_PIECES_OUT].config, .prefers_tls = c->x.piece.tls == CONFIG_PIECE_TLS_PREFER});
 	turn_serve(&d->turns, d->parts.upload_rpc, d->parts.pieces);
 	if (parse_address(c->storage.server.ip, c->storage.server.tcp_port, &a, e) < 0 ||
 	    piece_server_listen(d->parts.pieces, &a, pieces, e) < 0)

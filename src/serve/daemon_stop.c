@@ -179,7 +179,6 @@ daemon_free(struct daemon *d)
 	if (d->parts.store != NULL)
 		store_close(d->parts.store);
 	loop_free(d->parts.loop);
-	log_info("stopped");
 out:
 	adaptive_free(&d->download_adaptive);
 	adaptive_free(&d->upload_adaptive);

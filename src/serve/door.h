@@ -26,7 +26,8 @@ struct addr;
 struct door {
 	struct siphash_key key;
 	atomic_size_t count;
-	atomic_uint_fast64_t refused;   /* ever */
+	atomic_uint_fast64_t refused;   /* ever; a log line once a minute says so */
+	atomic_int_fast64_t told;
 	atomic_uint places[DOOR_PLACES];
 };
 

@@ -23,6 +23,7 @@
 #include "store/output.h"
 #include "text/url.h"
 #include "wire/grpc.h"
+#include "wire/pb.h"
 
 /* Content goes from the file to the stream in such parts. */
 #define CONTENT_PART_BYTES 65536
@@ -140,28 +141,6 @@ send_piece(struct download *d, const struct store_piece *p, enum task_traffic tr
 
 /* ---- content ---- */
 
-static void
-append_varint(struct buf *b, uint64_t v)
-{
-	while (v >= 0x80) {
-		buf_append_u8(b, (uint8_t)(v | 0x80));
-		v >>= 7;
-	}
-	buf_append_u8(b, (uint8_t)v);
-}
-
-static size_t
-varint_size(uint64_t v)
-{
-	size_t n = 1;
-
-	while (v >= 0x80) {
-		v >>= 7;
-		n++;
-	}
-	return n;
-}
-
 /* The bytes of a DownloadTaskResponse before and behind the content of its piece, which is field 6 of common.v2.Piece. */
 static int
 begin_content(struct download *d, const struct store_piece *p, enum task_traffic traffic, struct err *e)
@@ -185,16 +164,16 @@ begin_content(struct download *d, const struct store_piece *p, enum task_traffic
 	buf_clear(&d->tail);
 	pb_encode(&common_piece_desc, &front, &fields);
 	pb_encode(&common_piece_desc, &back, &d->tail);
-	piece_size = fields.len + 1 + varint_size(p->length) + p->length + d->tail.len;
-	finished_size = 1 + varint_size(piece_size) + piece_size;
+	piece_size = fields.len + 1 + pb_varint_size(p->length) + p->length + d->tail.len;
+	finished_size = 1 + pb_varint_size(piece_size) + piece_size;
 	pb_encode(&dfdaemon_download_task_response_desc, &ids, &d->head);
 	buf_append_u8(&d->head, 0x2a);          /* download_piece_finished_response = 5 */
-	append_varint(&d->head, finished_size);
+	pb_append_varint(&d->head, finished_size);
 	buf_append_u8(&d->head, 0x0a);          /* piece = 1 */
-	append_varint(&d->head, piece_size);
+	pb_append_varint(&d->head, piece_size);
 	buf_append_slice(&d->head, buf_slice(&fields));
 	buf_append_u8(&d->head, 0x32);          /* content = 6 */
-	append_varint(&d->head, p->length);
+	pb_append_varint(&d->head, p->length);
 	buf_free(&fields);
 	d->at = p->offset;
 	d->left = p->length;

@@ -45,26 +45,9 @@ succeed(struct rpc_stream *s)
 
 /* ---- what the store has ---- */
 
-struct stat_room {
-	struct google_timestamp at[5];
-	size_t used;
-};
-
-static struct google_timestamp *
-timestamp(struct stat_room *room, int64_t wall_ns)
-{
-	struct google_timestamp *t = &room->at[room->used];
-
-	if (wall_ns == 0)
-		return NULL;
-	room->used++;
-	*t = pb_timestamp(wall_ns);
-	return t;
-}
-
 /* The header pairs are the caller's to free. */
 static struct dfdaemon_stat_local_task_response
-describe(struct store_task *t, struct stat_room *room)
+describe(struct store_task *t, struct pb_times *room)
 {
 	struct dfdaemon_stat_local_task_response r = {
 		.task_id = slice_str(t->id), .has_piece_length = t->piece_length > 0, .piece_length = t->piece_length,
@@ -82,11 +65,11 @@ describe(struct store_task *t, struct stat_room *room)
 		r.response_header[i] = (struct pb_pair){.key = slice_str(h.name), .value = slice_str(h.value)};
 	}
 	room->used = 0;
-	r.created_at = timestamp(room, t->created_at);
-	r.updated_at = timestamp(room, t->updated_at);
-	r.prefetched_at = timestamp(room, t->prefetched_at);
-	r.failed_at = timestamp(room, t->failed_at);
-	r.finished_at = timestamp(room, t->finished_at);
+	r.created_at = pb_times_add(room, t->created_at);
+	r.updated_at = pb_times_add(room, t->updated_at);
+	r.prefetched_at = pb_times_add(room, t->prefetched_at);
+	r.failed_at = pb_times_add(room, t->failed_at);
+	r.finished_at = pb_times_add(room, t->finished_at);
 	return r;
 }
 
@@ -97,7 +80,7 @@ stat_local_on_request(struct rpc_stream *s, void *ctx, const void *request)
 	struct local_service *l = ctx;
 	struct dfdaemon_stat_local_task_response answer;
 	struct store_task *t;
-	struct stat_room room;
+	struct pb_times room;
 	char id[STORE_ID_MAX + 1];
 	struct err e;
 
@@ -131,7 +114,7 @@ write_list(struct store *store, struct buf *out, struct err *e)
 
 		free(ids[i]);
 		if (t != NULL) {
-			struct stat_room room;
+			struct pb_times room;
 			struct dfdaemon_stat_local_task_response one = describe(t, &room);
 
 			pb_encode(&dfdaemon_list_local_tasks_response_desc, &(struct dfdaemon_list_local_tasks_response){

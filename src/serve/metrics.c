@@ -20,6 +20,7 @@
 #include "serve/metrics_backend.h"
 #include "serve/os/process.h"
 #include "serve/piece.h"
+#include "serve/proxy.h"
 #include "store/store.h"
 
 #define C "dragonfly_client_"
@@ -267,6 +268,8 @@ servers(struct metrics_text *t, const struct daemon_parts *p)
 	metrics_sample1(t, download.limited, "what", "download");
 	metrics_sample1(t, upload.limited, "what", "upload");
 	metrics_sample1(t, pieces.turned_away, "what", "pieces");
+	if (p->proxy != NULL)
+		metrics_sample1(t, atomic_load_explicit(&proxy_counts(p->proxy)->turned_away, memory_order_relaxed), "what", "proxy");
 	metrics_one(t, METRICS_COUNTER, X "orders_refused_total", "Calls of the upload port that x.upload.control refused.", p->callers->refused);
 	metrics_family(t, METRICS_COUNTER, X "rate_limited_total", "Calls that the request rate refused.", false);
 	metrics_sample1(t, p->download_admission->refused, "server", "download");

@@ -337,22 +337,9 @@ stat_cache(struct rpc_stream *s, void *ctx, const void *request)
 /* ---- what the store has ---- */
 
 struct stat_room {
-	struct google_timestamp at[4];
+	struct pb_times times;
 	struct google_duration ttl;
-	size_t used;
 };
-
-static struct google_timestamp *
-timestamp(struct stat_room *room, int64_t wall_ns)
-{
-	struct google_timestamp *t = &room->at[room->used];
-
-	if (wall_ns == 0)
-		return NULL;
-	room->used++;
-	*t = pb_timestamp(wall_ns);
-	return t;
-}
 
 /* The message of a persistent cache task; that of a persistent one has the same fields. */
 static struct dfdaemon_stat_local_persistent_cache_task_response
@@ -366,12 +353,12 @@ describe(const struct store_task *t, struct stat_room *room)
 
 	if (r.has_content_length)
 		r.content_length = t->content_length;
-	room->used = 0;
+	room->times.used = 0;
 	room->ttl = pb_duration(t->ttl);
-	r.created_at = timestamp(room, t->created_at);
-	r.updated_at = timestamp(room, t->updated_at);
-	r.failed_at = timestamp(room, t->failed_at);
-	r.finished_at = timestamp(room, t->finished_at);
+	r.created_at = pb_times_add(&room->times, t->created_at);
+	r.updated_at = pb_times_add(&room->times, t->updated_at);
+	r.failed_at = pb_times_add(&room->times, t->failed_at);
+	r.finished_at = pb_times_add(&room->times, t->finished_at);
 	return r;
 }
 

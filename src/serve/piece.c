@@ -636,6 +636,8 @@ piece_server_listen(struct piece_server *s, const struct addr *a, struct addr *b
 	s->listener = listener_tcp(s->o.loop, a, on_accept, s, e);
 	if (s->listener == NULL)
 		return -1;
+	if (s->o.uses_fastopen)
+		listener_set_fastopen(s->listener);
 	*bound = *listener_addr(s->listener);
 	return 0;
 }

@@ -51,6 +51,7 @@ struct piece_server_options {
 	/* Not NULL: children that begin with a TLS record get TLS; others are refused, or (prefers_tls) served when they are known. */
 	struct tls_config *tls;
 	bool prefers_tls;
+	bool uses_fastopen;             /* storage.server.tcpFastopen */
 };
 
 struct piece_server_metrics {

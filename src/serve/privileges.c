@@ -27,11 +27,19 @@ static void
 raise_descriptors(void)
 {
 	struct rlimit r;
+	rlim_t before;
 
-	if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= DESCRIPTORS_MAX)
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0) {
+		log_warn("the limit of open files cannot be read, it stays as it is error=\"%s\"", strerror(errno));
 		return;
+	}
+	if (r.rlim_cur >= DESCRIPTORS_MAX)
+		return;
+	before = r.rlim_cur;
 	r.rlim_cur = r.rlim_max < DESCRIPTORS_MAX ? r.rlim_max : DESCRIPTORS_MAX;
-	setrlimit(RLIMIT_NOFILE, &r);
+	if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+		log_warn("the limit of open files cannot be raised limit=%llu wanted=%llu error=\"%s\"", (unsigned long long)before,
+		    (unsigned long long)r.rlim_cur, strerror(errno));
 }
 
 void
@@ -42,7 +50,8 @@ privileges_begin(mode_t *output_mode)
 	umask(before | 027);
 	*output_mode = 0644 & ~before;
 	raise_descriptors();
-	confine_no_new_privileges();
+	if (confine_no_new_privileges() < 0)
+		log_warn("programs that this process starts may have more rights than it: PR_SET_NO_NEW_PRIVS failed error=\"%s\"", strerror(errno));
 }
 
 static bool
@@ -159,7 +168,9 @@ privileges_drop(const struct privileges *p, const struct config *c, struct err *
 void
 privileges_guard_memory(const struct config *c)
 {
-	if (c->upload.server.tls.key != NULL || c->upload.client.tls.key != NULL || c->scheduler.tls.key != NULL || c->manager.tls.key != NULL ||
-	    c->proxy.server.ca_key != NULL || c->proxy.server.basic_auth.is_on || c->backend.request_header.count > 0)
-		confine_no_dump();
+	bool has_secrets = c->upload.server.tls.key != NULL || c->upload.client.tls.key != NULL || c->scheduler.tls.key != NULL ||
+	    c->manager.tls.key != NULL || c->proxy.server.ca_key != NULL || c->proxy.server.basic_auth.is_on || c->backend.request_header.count > 0;
+
+	if (has_secrets && confine_no_dump() < 0)
+		log_warn("keys and passwords may end up in a core file or before a debugger error=\"%s\"", strerror(errno));
 }

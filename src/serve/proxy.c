@@ -54,7 +54,7 @@ side_start(struct loop_msg *msg)
 	const struct config *c = p->o.config;
 	struct http_server_opts o = {
 		.head_max = c->proxy.read_buffer_bytes, .conns_max = (c->x.proxy.max_connections + p->side_count - 1) / p->side_count,
-		.conn_over = tunnel_over,
+		.name = "proxy (x.proxy.maxConnections)", .turned_away = &p->counts.turned_away, .conn_over = tunnel_over,
 	};
 
 	if (p->o.interceptor != NULL && p->o.interceptor->on_port != NULL) {

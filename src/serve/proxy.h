@@ -34,7 +34,7 @@ extern const char *const proxy_method_names[PROXY_METHODS];
 /* Since start; written by all data loops. */
 struct proxy_counts {
 	atomic_uint_fast64_t requests[2][PROXY_METHODS];        /* http, https */
-	atomic_uint_fast64_t limited, failed, via_dfdaemon;
+	atomic_uint_fast64_t limited, failed, via_dfdaemon, turned_away;
 };
 
 struct proxy_options {

@@ -13,6 +13,8 @@
 
 /* Fields of an answer of our own: those of an origin and ours. */
 #define ANSWER_FIELDS_MAX (H1_FIELDS_MAX - 4)
+/* Bytes of a Host field in a log line. */
+#define HOST_SHOWN_MAX 255
 
 void
 proxy_refuse(struct proxy_side *side, struct http_exchange *x, int status, const char *type, const struct h1_field *more, size_t count,
@@ -21,11 +23,15 @@ proxy_refuse(struct proxy_side *side, struct http_exchange *x, int status, const
 	struct h1_field fields[H1_FIELDS_MAX];
 	const struct h1 *head = http_exchange_request(x);
 	struct buf body = BUF_INIT;
+	struct slice host = {0};
 	char url[URL_REDACTED_MAX];
 	size_t n = 0;
 
-	log_write(status >= 500 ? LOG_WARN : LOG_INFO, "proxy request refused client=%s method=%.*s target=\"%s\" status=%d type=%s cause=\"%s\"",
-	    conn_peer_text(http_exchange_conn(x)), SLICE_ARG(head->method), url_redact_text(head->target, url), status, type, text);
+	/* In a tunnel and of a mirror the target is a path alone. */
+	if (head->target.n > 0 && head->target.p[0] == '/')
+		host = slice_sub(h1_get(head, "host"), 0, HOST_SHOWN_MAX);
+	log_write(status >= 500 ? LOG_WARN : LOG_INFO, "proxy request refused client=%s method=%.*s target=\"%s\" host=\"%.*s\" status=%d type=%s cause=\"%s\"",
+	    conn_peer_text(http_exchange_conn(x)), SLICE_ARG(head->method), url_redact_text(head->target, url), SLICE_ARG(host), status, type, text);
 	if (status >= 500)
 		atomic_fetch_add_explicit(&side->proxy->counts.failed, 1, memory_order_relaxed);
 	fields[n++] = (struct h1_field){slice_str("X-Dragonfly-Error-Type"), slice_str(type)};

@@ -160,6 +160,13 @@ words_of(const struct task_end *end)
 	return out;
 }
 
+/* Of what the daemon itself could not do. */
+static int
+status_of(const struct err *e)
+{
+	return e->code == ERR_UNAVAILABLE || e->code == ERR_RESOURCE_EXHAUSTED ? 503 : e->code == ERR_INVALID_ARGUMENT ? 400 : 500;
+}
+
 /* The table of proxy.md 12. */
 static void
 fail_as_ended(struct proxy_fetch *f, const struct task_end *end)
@@ -186,10 +193,8 @@ fail_as_ended(struct proxy_fetch *f, const struct task_end *end)
 		fail(f, o->e.failure == SOURCE_TIMEOUT ? 504 : 502, PROXY_BY_BACKEND, end->err);
 	} else if (strstr(end->err->text, "no space left on device") != NULL) {
 		fail(f, 507, PROXY_BY_DFDAEMON, end->err);
-	} else if (end->err->code == ERR_INVALID_ARGUMENT) {
-		fail(f, 400, PROXY_BY_DFDAEMON, end->err);
 	} else {
-		fail(f, 500, PROXY_BY_DFDAEMON, end->err);
+		fail(f, status_of(end->err), PROXY_BY_DFDAEMON, end->err);
 	}
 }
 
@@ -437,7 +442,7 @@ proxy_fetch_start(struct proxy_fetch *f)
 		f->download.need_back_to_source = true;
 	f->caller = task_request(g, &ask, &events, f, &e);
 	if (f->caller == NULL) {
-		fail(f, e.code == ERR_UNAVAILABLE ? 503 : e.code == ERR_INVALID_ARGUMENT ? 400 : 500, PROXY_BY_DFDAEMON, &e);
+		fail(f, status_of(&e), PROXY_BY_DFDAEMON, &e);
 		return;
 	}
 	log_debug("proxy asks for task=%s url=\"%s\"", f->caller->task->id, url_redact_text(f->download.url, url));

@@ -97,7 +97,8 @@ check_credential(struct proxy_request *r)
 	if (a == PROXY_AUTH_UNREADABLE)
 		refuse_bad(r->side, r->x, "unreadable credential");
 	else
-		proxy_refuse(r->side, r->x, 401, PROXY_BY_PROXY, challenge, 1, a == PROXY_AUTH_MISSING ? "proxy credential required" : "wrong proxy credential");
+		proxy_refuse(r->side, r->x, 401, PROXY_BY_PROXY, challenge, 1,
+		    a == PROXY_AUTH_MISSING && other.p == NULL ? "proxy credential required" : "wrong proxy credential");
 	return false;
 }
 

@@ -86,7 +86,7 @@ start(struct status *s, enum status_server which, const struct config_listener *
 {
 	const struct http_server_opts opts = {
 		.head_max = STATUS_HEADER_MAX, .head_ms = STATUS_IDLE_MS, .idle_ms = STATUS_IDLE_MS, .send_ms = STATUS_IDLE_MS,
-		.body_ms = STATUS_IDLE_MS, .conns_max = STATUS_CONNECTIONS_MAX,
+		.body_ms = STATUS_IDLE_MS, .conns_max = STATUS_CONNECTIONS_MAX, .name = section,
 	};
 	struct addr a;
 

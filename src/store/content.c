@@ -46,9 +46,20 @@ store_ready_shard(struct store_task *t, struct err *e)
 	if ((*state & SHARD_DELETED) && s->o.sync != STORE_SYNC_NONE) {
 		if (store_sync_dir(s->sys, s->meta_fd, name) < 0)
 			return err_sys(e, errno, "sync %s/meta/%s", s->dir, name);
+		s->deleted_shards -= (*state & SHARD_DELETED_AGAIN) != 0;
 		*state &= (uint8_t)~(SHARD_DELETED | SHARD_DELETED_AGAIN);
 	}
 	return 0;
+}
+
+void
+store_shard_deleted(struct store *s, enum store_kind kind, unsigned shard)
+{
+	uint8_t *state = &s->shards[kind][shard];
+
+	if (!(*state & SHARD_DELETED_AGAIN) && s->deleted_shards++ == 0)
+		s->deleted_since = clock_mono_ns();
+	*state |= SHARD_DELETED | SHARD_DELETED_AGAIN;
 }
 
 void
@@ -264,7 +275,7 @@ store_content_discard(struct store_task *t, struct err *e)
 	store_name(name, t->kind, t->id, ".m");
 	rc = unlink_name(s, s->meta_fd, "meta", name, e);
 	if (rc == 0)
-		s->shards[t->kind][item->shard] |= SHARD_DELETED | SHARD_DELETED_AGAIN;
+		store_shard_deleted(s, t->kind, item->shard);
 	store_name(name, t->kind, t->id, ".p");
 	if (unlink_name(s, s->meta_fd, "meta", name, rc == 0 ? e : NULL) < 0)
 		rc = -1;
@@ -295,7 +306,6 @@ store_content_discard_later(struct store_task *t, uint64_t disk_bytes)
 	item->has_names = true;
 	item->bytes = disk_bytes;
 	snprintf(item->id, sizeof(item->id), "%s", t->id);
-	s->shards[t->kind][item->shard] |= SHARD_DELETED | SHARD_DELETED_AGAIN;
 	s->leaving_bytes += item->bytes;
 	map_put(&s->leaving[t->kind], slice_str(item->id), item);
 	store_trash_add(s, item);
@@ -323,6 +333,7 @@ store_content_reclaim(struct store_task *t, struct err *e)
 		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 	}
 	map_del(&s->leaving[t->kind], slice_str(t->id));
+	store_shard_deleted(s, t->kind, item->shard);
 	return 0;
 }
 

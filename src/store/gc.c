@@ -14,6 +14,7 @@
 #include "store/os/file_os.h"
 
 #define ABANDONED_NS ((int64_t)24 * 3600 * 1000000000)  /* a partial task that nobody touched for a day */
+#define FAILED_NS ((int64_t)3600 * 1000000000)          /* a failed task with nothing on disk: who asks for what is not there fills no memory */
 #define CRITICAL_PERCENT 95                             /* from here on younger partial tasks go, too */
 #define EVICT_NOW_NS ((int64_t)10 * 1000000)            /* for a task that begins; the control loop waits */
 #define DROP_HERE_MAX ((uint64_t)16 << 20)              /* its pages are gone in a millisecond; of more, another thread takes care */
@@ -189,6 +190,22 @@ expire_standard(struct pass *in, struct list *ring)
 }
 
 static void
+expire_failed(struct pass *in)
+{
+	LIST_EACH(it, next, &in->s->partial) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+
+		if (t->updated_at + FAILED_NS >= in->now)
+			return;
+		if (t->failed_at == 0 || t->on_disk || is_in_use(t))
+			continue;
+		if (!spend(in))
+			return;
+		collect(in, t, STORE_DELETED_EXPIRED);
+	}
+}
+
+static void
 expire_persistent(struct pass *in)
 {
 	struct heap_node *first;
@@ -292,6 +309,35 @@ store_evict_now(struct store *s)
 		log_info("tasks evicted for a new one count=%zu bytes=%" PRIu64, r.evicted, r.freed);
 }
 
+static bool
+evict_first(struct pass *in, struct list *ring)
+{
+	LIST_EACH(it, next, ring) {
+		struct store_task *t = CONTAINER_OF(it, struct store_task, order);
+
+		if (t->kind != STORE_STANDARD || t->is_persistent || is_in_use(t))
+			continue;
+		t = store_sure(t);
+		/* Gone already: that is room, too. */
+		if (!t)
+			return true;
+		if (t->is_persistent)
+			continue;
+		collect(in, t, STORE_DELETED_FOR_SPACE);
+		return true;
+	}
+	return false;
+}
+
+bool
+store_evict_one(struct store *s)
+{
+	struct store_gc_result r = {0};
+	struct pass in = { .s = s, .now = clock_wall_ns(), .is_now = true, .result = &r };
+
+	return evict_first(&in, &s->partial) || evict_first(&in, &s->finished[STORE_STANDARD]);
+}
+
 static void
 drop_cache(struct store_task *t)
 {
@@ -354,6 +400,7 @@ store_gc_pass(struct store *s, int64_t now, const struct store_gc_limits *limits
 		return;
 	}
 	in.end_ns = limits->max_ns > 0 ? clock_mono_ns() + limits->max_ns : 0;
+	expire_failed(&in);
 	expire_standard(&in, &s->partial);
 	expire_standard(&in, &s->finished[STORE_STANDARD]);
 	expire_persistent(&in);

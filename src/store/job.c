@@ -20,7 +20,13 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define TRASH_BATCH 256                         /* tasks whose files one job removes: their directories then take one sync together */
+#define TRASH_BATCH 256                         /* tasks whose files one job removes */
+/*
+ * Directories that one job syncs after removals. They are synced when nothing is left to remove, so that each takes one sync however many
+ * tasks left it, or after this time.
+ */
+#define SHARD_BATCH 256
+#define SHARDS_LATE_NS ((int64_t)60 * 1000000000)
 #define VERIFY_BYTES ((uint64_t)64 << 20)       /* read by one background check: it is in nobody's way for long */
 
 static void
@@ -66,6 +72,7 @@ end_job(struct store_job *job)
 	store_file_unref(job->content);
 	buf_free(&job->meta);
 	free(job->checks);
+	free(job->shards);
 	free(job);
 	s->jobs--;
 	if (t) {
@@ -181,15 +188,27 @@ after_trash(struct store_job *job)
 
 	LIST_EACH(it, next, &job->trash) {
 		struct trash *item = CONTAINER_OF(it, struct trash, link);
-		uint8_t *state = &s->shards[item->kind][item->shard];
 
-		if (job->errnum == 0 && !(*state & SHARD_DELETED_AGAIN))
-			*state &= (uint8_t)~SHARD_DELETED;
+		if (item->has_names)
+			store_shard_deleted(s, item->kind, item->shard);
 		if (item->has_names && map_get(&s->leaving[item->kind], slice_str(item->id)) == item)
 			map_del(&s->leaving[item->kind], slice_str(item->id));
 		s->leaving_bytes -= item->bytes;
 		s->trash_count--;
 		free(item);
+	}
+	end_job(job);
+}
+
+static void
+after_shards(struct store_job *job)
+{
+	for (size_t i = 0; i < job->shard_count && job->errnum == 0; i++) {
+		uint8_t *state = &job->s->shards[job->shards[i].kind][job->shards[i].shard];
+
+		*state &= (uint8_t)~(SHARD_META_NEW | SHARD_CONTENT_NEW);
+		if (!(*state & SHARD_DELETED_AGAIN))
+			*state &= (uint8_t)~SHARD_DELETED;
 	}
 	end_job(job);
 }
@@ -228,6 +247,8 @@ after_common(struct store_job *job)
 	}
 	if (job->step == STEP_TRASH)
 		after_trash(job);
+	else if (job->step == STEP_SHARDS)
+		after_shards(job);
 	else
 		end_job(job);
 }
@@ -266,6 +287,7 @@ store_job_done(struct store_job *job)
 		after_verify(job);
 		return;
 	case STEP_TRASH:
+	case STEP_SHARDS:
 	case STEP_CACHE:
 	case STEP_PLACED:
 	case STEP_INDEX:
@@ -415,7 +437,35 @@ start_trash(struct store *s)
 
 		list_del(&item->link);
 		list_add_tail(&job->trash, &item->link);
-		s->shards[item->kind][item->shard] &= (uint8_t)~SHARD_DELETED_AGAIN;
+	}
+	go(job);
+}
+
+static bool
+is_shard_sync_due(const struct store *s)
+{
+	return s->deleted_shards > 0 && s->o.sync != STORE_SYNC_NONE &&
+	    (s->trash_count == 0 || clock_mono_ns() - s->deleted_since >= SHARDS_LATE_NS);
+}
+
+static void
+start_shards(struct store *s)
+{
+	struct store_job *job = new_job(s, STEP_SHARDS);
+
+	job->shards = xcalloc(SHARD_BATCH, sizeof(*job->shards));
+	while (job->shard_count < SHARD_BATCH && s->deleted_shards > 0) {
+		enum store_kind kind = (enum store_kind)(s->sync_shard_at / STORE_SHARDS);
+		unsigned shard = s->sync_shard_at % STORE_SHARDS;
+
+		s->sync_shard_at = (s->sync_shard_at + 1) % (STORE_KINDS * STORE_SHARDS);
+		if (!(s->shards[kind][shard] & SHARD_DELETED_AGAIN))
+			continue;
+		s->shards[kind][shard] &= (uint8_t)~SHARD_DELETED_AGAIN;
+		s->deleted_shards--;
+		job->syncs_meta_kind[kind] |= (s->shards[kind][shard] & SHARD_META_NEW) != 0;
+		job->syncs_content_kind[kind] |= (s->shards[kind][shard] & SHARD_CONTENT_NEW) != 0;
+		job->shards[job->shard_count++] = (struct shard_name){ kind, shard };
 	}
 	go(job);
 }
@@ -476,6 +526,8 @@ store_pump(struct store *s)
 
 			list_del(&t->work);
 			start_sync(t);
+		} else if (is_shard_sync_due(s)) {
+			start_shards(s);
 		} else if (!list_is_empty(&s->trash)) {
 			start_trash(s);
 		} else if (s->old_trees > 0 && !s->tree_job) {

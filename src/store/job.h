@@ -8,7 +8,7 @@
 #include "store/private.h"
 
 enum step {
-	STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_TREE, STEP_VERIFY, STEP_CACHE, STEP_PLACED, STEP_INDEX, STEP_LOOK,
+	STEP_CONTENT, STEP_RECORD, STEP_NAME, STEP_TRASH, STEP_SHARDS, STEP_TREE, STEP_VERIFY, STEP_CACHE, STEP_PLACED, STEP_INDEX, STEP_LOOK,
 };
 
 struct check {
@@ -16,6 +16,11 @@ struct check {
 	uint32_t crc;
 	uint64_t offset, length;
 	bool is_bad;
+};
+
+struct shard_name {
+	enum store_kind kind;
+	unsigned shard;
 };
 
 struct store_job {
@@ -38,8 +43,11 @@ struct store_job {
 	struct buf meta;
 	struct check *checks;
 	size_t check_count;
-	/* For trash: */
+	/* For trash, and for the directories it was in: */
 	struct list trash;
+	struct shard_name *shards;
+	size_t shard_count;
+	bool syncs_meta_kind[STORE_KINDS], syncs_content_kind[STORE_KINDS];
 	struct list placed;
 	uint32_t tree_from, tree_to;
 	int fd;                         /* of the index, whose lines are in meta, for this place */

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "store/ahead.h"
 #include "store/os/file_os.h"
 
 #define TREE_DEPTH 4                            /* trash-n / kind / shard / file */
@@ -110,39 +111,29 @@ unlink_trash(struct store_job *job, struct trash *item)
 		failed(job, "unlink deleted content");
 }
 
-static bool
-was_shard_before(const struct store_job *job, const struct trash *item)
+static void
+run_trash(struct store_job *job)
 {
-	LIST_EACH(it, next, &job->trash) {
-		const struct trash *other = CONTAINER_OF(it, struct trash, link);
-
-		if (other == item)
-			return false;
-		if (other->kind == item->kind && other->shard == item->shard)
-			return true;
-	}
-	return false;
+	LIST_EACH(it, next, &job->trash)
+		unlink_trash(job, CONTAINER_OF(it, struct trash, link));
 }
 
 static void
-run_trash(struct store_job *job)
+run_shards(struct store_job *job)
 {
 	struct store *s = job->s;
 	char name[STORE_NAME_MAX];
 
-	LIST_EACH(it, next, &job->trash)
-		unlink_trash(job, CONTAINER_OF(it, struct trash, link));
-	if (s->o.sync == STORE_SYNC_NONE)
-		return;
-	LIST_EACH(it, next, &job->trash) {
-		struct trash *item = CONTAINER_OF(it, struct trash, link);
-
-		if (was_shard_before(job, item))
-			continue;
-		store_shard_name(name, item->kind, item->shard);
-		if (store_sync_dir(s->sys, s->meta_fd, name) < 0)
+	for (size_t i = 0; i < job->shard_count; i++) {
+		store_shard_name(name, job->shards[i].kind, job->shards[i].shard);
+		/* After a crash there may be content alone. */
+		if (store_sync_dir(s->sys, s->meta_fd, name) < 0 && errno != ENOENT)
 			failed(job, "sync record directory");
 	}
+	for (int kind = 0; kind < STORE_KINDS; kind++)
+		if ((job->syncs_meta_kind[kind] && store_sync_dir(s->sys, s->meta_fd, store_kind_dirs[kind]) < 0) ||
+		    (job->syncs_content_kind[kind] && store_sync_dir(s->sys, s->content_fd, store_kind_dirs[kind]) < 0))
+			failed(job, "sync directory of shards");
 }
 
 static void
@@ -214,32 +205,10 @@ run_index(struct store_job *job)
 }
 
 /* Brings into memory what the control loop reads next (store_scan_shard): it shall not wait for a disk. */
-static int
-look_at(void *arg, int fd, const char *name)
-{
-	struct store_job *job = arg;
-	struct store *s = job->s;
-	char path[2 * STORE_NAME_MAX], head[512];
-	size_t n = strcspn(name, ".");
-	struct stat st;
-	int record;
-
-	if (strcmp(name + n, ".m") != 0 || n > STORE_ID_MAX)
-		return 0;
-	record = store_open_at(s->sys, fd, name, O_RDONLY, 0);
-	if (record >= 0) {
-		store_read_all(s->sys, record, head, sizeof(head), 0);
-		s->sys->close(record);
-	}
-	snprintf(path, sizeof(path), "%s/%.*s", job->shard, (int)n, name);
-	s->sys->fstatat(s->content_fd, path, &st, AT_SYMLINK_NOFOLLOW);
-	return 0;
-}
-
 static void
 run_look(struct store_job *job)
 {
-	store_each_name(job->s->sys, job->s->meta_fd, job->shard, look_at, job);
+	store_ahead_look(job->s, job->kind, job->look_at);
 }
 
 void
@@ -247,7 +216,7 @@ store_job_run(struct store_job *job)
 {
 	static void (*const steps[])(struct store_job *) = {
 		[STEP_CONTENT] = run_content, [STEP_RECORD] = run_record, [STEP_NAME] = run_name,
-		[STEP_TRASH] = run_trash, [STEP_TREE] = run_tree, [STEP_VERIFY] = run_verify,
+		[STEP_TRASH] = run_trash, [STEP_SHARDS] = run_shards, [STEP_TREE] = run_tree, [STEP_VERIFY] = run_verify,
 		[STEP_CACHE] = run_cache, [STEP_PLACED] = run_placed, [STEP_INDEX] = run_index, [STEP_LOOK] = run_look,
 	};
 

@@ -426,6 +426,17 @@ settle_all(struct store *s)
 	return all;
 }
 
+/* A later start that goes by the mark syncs no directory of this run again. */
+static bool
+are_shards_synced(const struct store *s)
+{
+	for (int kind = 0; kind < STORE_KINDS && s->o.sync != STORE_SYNC_NONE; kind++)
+		for (unsigned i = 0; i < STORE_SHARDS; i++)
+			if (s->shards[kind][i] & (SHARD_DELETED | SHARD_META_NEW | SHARD_CONTENT_NEW))
+				return false;
+	return true;
+}
+
 void
 store_close(struct store *s)
 {
@@ -439,7 +450,7 @@ store_close(struct store *s)
 	store_sync_placed(s, INT64_MAX);
 	store_pump(s);
 	store_index_close(s);
-	if (is_settled && store_write_file(s->sys, s->dir_fd, "CLEAN", s->file_mode, "", 0, false) < 0)
+	if (is_settled && are_shards_synced(s) && store_write_file(s->sys, s->dir_fd, "CLEAN", s->file_mode, "", 0, false) < 0)
 		log_warn("mark not written path=%s/CLEAN error=\"%s\"", s->dir, strerror(errno));
 	free_store(s);
 }

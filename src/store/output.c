@@ -112,12 +112,21 @@ open_parent(const struct store_sys *sys, const struct store_output_options *o, c
 	return fd;
 }
 
-static bool
-is_inode(const struct store_sys *sys, const struct store_file *f, int dir, const char *name)
+/* 1: the name is the file's; 0: another one's; -1 with errno: not to be told. */
+static int
+compare_inode(const struct store_sys *sys, const struct store_file *f, int dir, const char *name)
 {
 	struct stat a, b;
 
-	return sys->fstat(f->fd, &a) == 0 && sys->fstatat(dir, name, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	if (sys->fstat(f->fd, &a) < 0 || sys->fstatat(dir, name, &b, AT_SYMLINK_NOFOLLOW) < 0)
+		return -1;
+	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool
+is_inode(const struct store_sys *sys, const struct store_file *f, int dir, const char *name)
+{
+	return compare_inode(sys, f, dir, name) == 1;
 }
 
 static int
@@ -199,12 +208,17 @@ link_error(const struct store_file *f, const char *target, int errnum, struct er
 static int
 link_checked(const struct store_file *f, int dir, const char *name, const char *target, struct err *e)
 {
+	int is_same;
+
 	if (f->sys->linkat(AT_FDCWD, f->path, dir, name, 0) < 0)
 		return link_error(f, target, errno, e);
-	if (is_inode(f->sys, f, dir, name))
+	is_same = compare_inode(f->sys, f, dir, name);
+	if (is_same == 1)
 		return 0;
+	if (is_same < 0)
+		err_sys(e, errno, "look at output path %s", target);
 	f->sys->unlinkat(dir, name, 0);
-	return err_set(e, ERR_ABORTED, "link %s to output path %s: the content was replaced meanwhile", f->path, target);
+	return is_same < 0 ? -1 : err_set(e, ERR_ABORTED, "link %s to output path %s: the content was replaced meanwhile", f->path, target);
 }
 
 static int

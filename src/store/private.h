@@ -31,7 +31,7 @@
 #define SHARD_META_NEW 4        /* made, and its name not yet synced */
 #define SHARD_CONTENT_NEW 8
 #define SHARD_DELETED 16        /* a record was removed and that may come back after a power cut */
-#define SHARD_DELETED_AGAIN 32  /* ... since the running job began */
+#define SHARD_DELETED_AGAIN 32  /* ... since a job last began to sync it */
 #define SHARD_UNSEEN 64         /* not read in this run: what the index does not name may be there all the same */
 
 #define ENTRY_FINISHED 1
@@ -137,6 +137,9 @@ struct store {
 	bool made_dirs;                 /* whose names are not synced yet */
 	struct heap expiry;
 	uint8_t shards[STORE_KINDS][STORE_SHARDS];
+	unsigned deleted_shards;        /* with SHARD_DELETED_AGAIN */
+	int64_t deleted_since;          /* monotonic ns: when they began to be more than none */
+	unsigned sync_shard_at;         /* where the search for them goes on */
 	uint64_t used, reserved;
 	uint32_t next_tmp;
 	uint32_t old_trees;             /* trash-<n> directories, n below this, may exist */
@@ -151,6 +154,8 @@ struct store {
 extern const char *const store_kind_dirs[STORE_KINDS];
 unsigned store_shard(const char *id);
 /* "tasks/abc/<id><suffix>" */
+/* gc.c: one idle standard task leaves, the longest unused; a partial one before a finished one. False: there is none. */
+bool store_evict_one(struct store *s);
 void store_name(char out[STORE_NAME_MAX], enum store_kind kind, const char *id, const char *suffix);
 /* "tasks/abc" */
 void store_shard_name(char out[STORE_NAME_MAX], enum store_kind kind, unsigned shard);
@@ -201,6 +206,8 @@ int store_content_discard(struct store_task *t, struct err *e);
 void store_content_discard_later(struct store_task *t, uint64_t disk_bytes);
 int store_content_reclaim(struct store_task *t, struct err *e);
 int store_trash_unlink(struct store *s, const struct trash *item);      /* on any thread; the first error's errno */
+/* A record of this shard was unlinked: its directory is to be synced before a new task is in it, in the background as a rule. */
+void store_shard_deleted(struct store *s, enum store_kind kind, unsigned shard);
 /* Out of the index like store_task_delete; its files go by a job. */
 void store_task_collect(struct store_task *t, enum store_reason reason);
 void store_close_files(struct store_task *t);

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "store/ahead.h"
 
 #define TMP_KEEP_NS ((int64_t)24 * 3600 * 1000000000)   /* scratch of others in tmp/ is left alone for a day */
 #define REST_TASKS 4096                                 /* looked at by one turn of the last walk */
@@ -408,6 +409,16 @@ list_shards(struct store *s, struct err *e)
 	return 0;
 }
 
+/* After an unclean stop nobody knows what of them was synced. */
+static void
+sync_shards_again(struct store *s)
+{
+	for (int kind = 0; kind < STORE_KINDS; kind++)
+		for (unsigned i = 0; i < STORE_SHARDS; i++)
+			if (s->shards[kind][i] & (SHARD_DELETED | SHARD_META_NEW | SHARD_CONTENT_NEW))
+				store_shard_deleted(s, (enum store_kind)kind, i);
+}
+
 static int
 by_access(const void *a, const void *b)
 {
@@ -453,18 +464,22 @@ int
 store_recover(struct store *s, struct err *e)
 {
 	struct scan in = { .s = s };
+	struct ahead *ahead;
 	enum store_kind kind;
 	unsigned shard;
 
 	if (list_shards(s, e) < 0)
 		return -1;
+	sync_shards_again(s);
 	if (store_each_name(s->sys, s->tmp_fd, ".", clean_tmp, s) < 0)
 		log_warn("directory not read path=%s/tmp error=\"%s\"", s->dir, strerror(errno));
 	s->scan_at = 0;
 	if (!store_index_load(s)) {
 		arena_init(&in.arena, 0);
+		ahead = store_ahead_start(s);
 		while (store_scan_next(s, &kind, &shard) == 0)
 			see_shard(&in, kind, shard);
+		store_ahead_end(ahead);
 		end_scan(&in);
 	}
 	put_in_order(s);

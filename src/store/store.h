@@ -45,6 +45,7 @@ struct store_options {
 	uint64_t capacity;              /* byte budget; 0: the file system is the limit */
 	unsigned mode;                  /* of directories; 0: 0750. Files get its read and write bits (0640) */
 	unsigned max_open;              /* idle content files kept open; 0: 128 */
+	size_t tasks_max;               /* 0: STORE_TASKS_MAX; beyond, the longest unused standard task makes room for a new one */
 	unsigned index_from;            /* tasks from which on an index of all is kept, for a quick start; 0: 1024 */
 	const struct store_sys *sys;    /* NULL: the system's calls */
 	/* Takes a job to another thread, which calls store_job_run(job) and brings it back to the control loop for store_job_done(job).

@@ -203,6 +203,7 @@ store_task_begin(struct store *s, enum store_kind kind, const char *id, int64_t 
 {
 	struct err load_error = {0};
 	struct store_task *t;
+	size_t most;
 
 	if (!store_id_is_valid(id)) {
 		err_set(e, ERR_INVALID_ARGUMENT, "task id is not 64 or 128 lower-case hex digits");
@@ -221,8 +222,9 @@ store_task_begin(struct store *s, enum store_kind kind, const char *id, int64_t 
 		store_task_touch(t, now);
 		return t;
 	}
-	if (s->tasks[STORE_STANDARD].count + s->tasks[STORE_PERSISTENT].count + s->tasks[STORE_PERSISTENT_CACHE].count >= STORE_TASKS_MAX) {
-		err_set(e, ERR_RESOURCE_EXHAUSTED, "the store holds %zu tasks, no more fit", STORE_TASKS_MAX);
+	most = s->o.tasks_max > 0 ? s->o.tasks_max : STORE_TASKS_MAX;
+	if (s->tasks[STORE_STANDARD].count + s->tasks[STORE_PERSISTENT].count + s->tasks[STORE_PERSISTENT_CACHE].count >= most && !store_evict_one(s)) {
+		err_set(e, ERR_RESOURCE_EXHAUSTED, "the store holds %zu tasks, all in use or persistent: no more fit", most);
 		return NULL;
 	}
 	t = store_task_new(s, kind, id);

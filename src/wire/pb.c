@@ -1,5 +1,7 @@
 #include "wire/pb.h"
 
+#include <string.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 #include "wire/pb_member.h"
@@ -30,6 +32,15 @@ pb_pair_get(const struct pb_pair *pairs, size_t n, const char *key)
 		if (slice_eq_str(pairs[i].key, key))
 			return pairs[i].value;
 	return (struct slice){NULL, 0};
+}
+
+const struct slice *
+pb_string_field(const struct pb_desc *desc, const void *msg, const char *name)
+{
+	for (const struct pb_field *f = desc->fields; f < desc->fields + desc->n_fields; f++)
+		if (f->type == PB_STRING && (f->label == PB_PLAIN || f->label == PB_OPTIONAL) && strcmp(f->name, name) == 0)
+			return (const void *)((const unsigned char *)msg + f->offset);
+	return NULL;
 }
 
 const struct pb_method *

@@ -128,6 +128,10 @@ void pb_encode(const struct pb_desc *desc, const void *msg, struct buf *out);
 /* Bytes that pb_encode appends. */
 size_t pb_size(const struct pb_desc *desc, const void *msg);
 
+/* For messages that are put together by hand: a varint, and the bytes that it takes. */
+void pb_append_varint(struct buf *out, uint64_t v);
+size_t pb_varint_size(uint64_t v);
+
 /* A deep copy in the arena: `out` shares nothing with `msg`. -1 when the arena is full. */
 int pb_copy(const struct pb_desc *desc, const void *msg, struct arena *a, void *out, struct err *e);
 
@@ -137,6 +141,8 @@ void pb_print(const struct pb_desc *desc, const void *msg, struct buf *out);
 
 /* Value of a key in a map<string, string>; the absent slice when it is not there. */
 struct slice pb_pair_get(const struct pb_pair *pairs, size_t n, const char *key);
+/* The singular string field of this name in a message, or NULL when messages of this type have none: for code that serves several types. */
+const struct slice *pb_string_field(const struct pb_desc *desc, const void *msg, const char *name);
 /* The method with this ":path", or NULL. */
 const struct pb_method *pb_service_find(const struct pb_service *service, struct slice path);
 

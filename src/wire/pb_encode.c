@@ -4,8 +4,8 @@
 #include "base/buf.h"
 #include "wire/pb_member.h"
 
-static size_t
-varint_size(uint64_t v)
+size_t
+pb_varint_size(uint64_t v)
 {
 	size_t n = 1;
 
@@ -16,8 +16,8 @@ varint_size(uint64_t v)
 	return n;
 }
 
-static void
-put_varint(struct buf *out, uint64_t v)
+void
+pb_append_varint(struct buf *out, uint64_t v)
 {
 	uint8_t bytes[PB_VARINT_MAX];
 	size_t n = 0;
@@ -67,7 +67,7 @@ tag_of(const struct pb_field *f)
 static size_t
 scalar_size(const struct pb_field *f, const void *at)
 {
-	return f->type == PB_DOUBLE ? 8 : varint_size(scalar_at(f, at));
+	return f->type == PB_DOUBLE ? 8 : pb_varint_size(scalar_at(f, at));
 }
 
 static void
@@ -76,7 +76,7 @@ put_scalar(const struct pb_field *f, const void *at, struct buf *out)
 	uint64_t v = scalar_at(f, at);
 
 	if (f->type != PB_DOUBLE) {
-		put_varint(out, v);
+		pb_append_varint(out, v);
 		return;
 	}
 	for (unsigned i = 0; i < 8; i++)
@@ -134,7 +134,7 @@ static size_t
 field_size(const struct pb_field *f, const void *msg)
 {
 	const void *at = pb_member_of(msg, f->offset);
-	size_t tag = varint_size(tag_of(f)), total = 0, n;
+	size_t tag = pb_varint_size(tag_of(f)), total = 0, n;
 
 	if (pb_is_array(f)) {
 		const char *array = pb_pointer_at(at);
@@ -143,12 +143,12 @@ field_size(const struct pb_field *f, const void *msg)
 		if (n > 0 && pb_is_scalar(f)) {
 			size_t list = packed_size(f, array, n);
 
-			return tag + varint_size(list) + list;
+			return tag + pb_varint_size(list) + list;
 		}
 		for (size_t i = 0; i < n; i++) {
 			size_t value = value_size(f, array + i * pb_element_size(f));
 
-			total += tag + varint_size(value) + value;
+			total += tag + pb_varint_size(value) + value;
 		}
 		return total;
 	}
@@ -157,7 +157,7 @@ field_size(const struct pb_field *f, const void *msg)
 	if (pb_is_scalar(f))
 		return tag + scalar_size(f, at);
 	n = value_size(f, f->type == PB_MESSAGE ? pb_pointer_at(at) : at);
-	return tag + varint_size(n) + n;
+	return tag + pb_varint_size(n) + n;
 }
 
 size_t
@@ -175,8 +175,8 @@ pb_size(const struct pb_desc *desc, const void *msg)
 static void
 put_value(const struct pb_field *f, const void *at, struct buf *out)
 {
-	put_varint(out, tag_of(f));
-	put_varint(out, value_size(f, at));
+	pb_append_varint(out, tag_of(f));
+	pb_append_varint(out, value_size(f, at));
 	if (f->type != PB_MESSAGE)
 		buf_append_slice(out, pb_bytes_at(at));
 	else if (at != NULL)
@@ -195,8 +195,8 @@ put_array(const struct pb_field *f, const char *array, size_t n, struct buf *out
 			put_value(f, array + i * size, out);
 		return;
 	}
-	put_varint(out, tag_of(f));
-	put_varint(out, packed_size(f, array, n));
+	pb_append_varint(out, tag_of(f));
+	pb_append_varint(out, packed_size(f, array, n));
 	for (size_t i = 0; i < n; i++)
 		put_scalar(f, array + i * size, out);
 }
@@ -212,7 +212,7 @@ pb_encode(const struct pb_desc *desc, const void *msg, struct buf *out)
 			put_array(f, pb_pointer_at(at), pb_count_of(msg, f), out);
 		} else if (pb_is_written(f, msg)) {
 			if (pb_is_scalar(f)) {
-				put_varint(out, tag_of(f));
+				pb_append_varint(out, tag_of(f));
 				put_scalar(f, at, out);
 			} else {
 				put_value(f, f->type == PB_MESSAGE ? pb_pointer_at(at) : at, out);

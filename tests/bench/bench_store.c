@@ -3,18 +3,22 @@
  *
  *   bench_store DIR [tasks [pieces a task]]   fills DIR where it is empty, else opens it (with a cold cache: drop it before)
  *   bench_store DIR expire                    opens it, and then all tasks expire at once
+ *   bench_store DIR evict                     opens it over its high-water mark: a tenth of the tasks is driven out
  *   bench_store DIR kill                      opens it and dies as by kill -9, with changes on the way
  *   bench_store DIR journal MIB ROUNDS        what journaling costs a download: MIB mebibytes in pieces of 4 MiB, with and without, in turns
  *
- * Jobs run on a thread, as in the daemon. While records are read and tasks are removed, the loop serves: it finds a task and asks for a piece.
+ * Jobs run on a thread, as in the daemon, and all is synced as the daemon does it (only the filling leaves that to one sync(2) at its end).
+ * While records are read and tasks are removed, the loop serves: it finds a task and asks for a piece. Beside a collection stands what the
+ * kernel needs to unlink as many files of the same sizes in directories like the store's, one bare call after the other.
  */
+#include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +29,8 @@
 #include "base/mem.h"
 #include "store/file.h"
 #include "store/store.h"
+#include "store/sys.h"
+#include "support/store_jobs.h"
 
 #define PIECE 1         /* one byte a piece: only the bookkeeping is measured */
 #define ZERO_CRC 0xd202ef8d     /* crc32 of one zero byte */
@@ -40,61 +46,7 @@ fail(const struct err *e)
 	exit(1);
 }
 
-/* ---- the loop and its thread for jobs ---- */
-
-#define JOBS_MAX 64
-
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct store_job *todo[JOBS_MAX], *done[JOBS_MAX];
-	unsigned first, todo_count, done_count;
-} work = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
-
-static void *
-work_thread(void *arg)
-{
-	(void)arg;
-	for (;;) {
-		struct store_job *job;
-
-		pthread_mutex_lock(&work.lock);
-		while (work.todo_count == 0)
-			pthread_cond_wait(&work.wake, &work.lock);
-		job = work.todo[work.first];
-		work.first = (work.first + 1) % JOBS_MAX;
-		work.todo_count--;
-		pthread_mutex_unlock(&work.lock);
-		store_job_run(job);
-		pthread_mutex_lock(&work.lock);
-		work.done[work.done_count++] = job;
-		pthread_mutex_unlock(&work.lock);
-	}
-	return NULL;
-}
-
-static void
-work_start(void *arg, struct store_job *job)
-{
-	(void)arg;
-	pthread_mutex_lock(&work.lock);
-	work.todo[(work.first + work.todo_count++) % JOBS_MAX] = job;
-	pthread_cond_signal(&work.wake);
-	pthread_mutex_unlock(&work.lock);
-}
-
-static bool
-work_collect(void)
-{
-	struct store_job *job;
-
-	pthread_mutex_lock(&work.lock);
-	job = work.done_count > 0 ? work.done[--work.done_count] : NULL;
-	pthread_mutex_unlock(&work.lock);
-	if (job)
-		store_job_done(job);
-	return job != NULL;
-}
+/* ---- tasks and their client ---- */
 
 static void
 make_id(char id[STORE_ID_MAX + 1], unsigned i)
@@ -102,8 +54,18 @@ make_id(char id[STORE_ID_MAX + 1], unsigned i)
 	snprintf(id, STORE_ID_MAX + 1, "%03x%061x", i % 4096, i);
 }
 
+static double
+loop_seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static struct {
 	int64_t last, worst;    /* between two serves */
+	double last_cpu, worst_cpu;     /* the loop's own work between them, which other programs do not make longer */
 	unsigned long serves;
 } client;
 
@@ -114,6 +76,7 @@ serve(struct store *s, const char *id)
 	struct store_piece p;
 	struct store_task *t = store_task_find(s, STORE_STANDARD, id);
 	int64_t now;
+	double cpu;
 
 	if (t && store_piece_get(t, 0, &p) < 0)
 		t = NULL;
@@ -121,6 +84,10 @@ serve(struct store *s, const char *id)
 	if (client.last != 0 && now - client.last > client.worst)
 		client.worst = now - client.last;
 	client.last = now;
+	cpu = loop_seconds();
+	if (client.last_cpu > 0 && cpu - client.last_cpu > client.worst_cpu)
+		client.worst_cpu = cpu - client.last_cpu;
+	client.last_cpu = cpu;
 	client.serves += t != NULL;
 }
 
@@ -128,6 +95,7 @@ static void
 client_begin(void)
 {
 	client.last = client.worst = 0;
+	client.last_cpu = client.worst_cpu = 0;
 	client.serves = 0;
 }
 
@@ -142,28 +110,26 @@ peak_kib(void)
 	return u.ru_maxrss;
 }
 
-static double
-seconds_of(const struct rusage *u)
-{
-	return (double)(u->ru_utime.tv_sec + u->ru_stime.tv_sec) + (double)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) / 1e6;
-}
+/* Processor time of all threads. */
+struct cpu {
+	double user, system;
+};
 
-static double
-cpu_seconds(void)
+static struct cpu
+cpu_now(void)
 {
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return seconds_of(&u);
+	return (struct cpu){ (double)u.ru_utime.tv_sec + (double)u.ru_utime.tv_usec / 1e6, (double)u.ru_stime.tv_sec + (double)u.ru_stime.tv_usec / 1e6 };
 }
 
-static double
-loop_seconds(void)
+static struct cpu
+cpu_since(struct cpu then)
 {
-	struct timespec t;
+	struct cpu now = cpu_now();
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	return (struct cpu){ now.user - then.user, now.system - then.system };
 }
 
 static double
@@ -173,6 +139,22 @@ since(int64_t start)
 }
 
 /* ---- filling ---- */
+
+static int
+no_sync(int fd)
+{
+	(void)fd;
+	return 0;
+}
+
+/* Jobs come back, and start more. */
+static void
+end_jobs(struct store *s)
+{
+	while (store_jobs_running(s) > 0)
+		if (!store_jobs_collect())
+			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+}
 
 static void
 fill(struct store *s, unsigned tasks, unsigned pieces)
@@ -198,8 +180,134 @@ fill(struct store *s, unsigned tasks, unsigned pieces)
 			fail(&e);
 		if (i % 256 == 0)
 			store_tick(s, clock_wall_ns());
-		while (work_collect())
+		while (store_jobs_collect())
 			;
+	}
+	end_jobs(s);
+	/* A second later: the tasks that were finished last. */
+	store_tick(s, clock_wall_ns() + 2 * (int64_t)1000000000);
+	end_jobs(s);
+	store_tick(s, clock_wall_ns());
+	end_jobs(s);
+	sync();
+}
+
+/* ---- what the kernel needs to remove files ---- */
+
+#define FILES 3         /* of a task: record, journal, content */
+
+static void
+stop(const char *what, const char *path)
+{
+	fprintf(stderr, "bench_store: %s %s: ", what, path);
+	perror(NULL);
+	exit(1);
+}
+
+static void
+file_name(char out[STORE_ID_MAX + 32], unsigned file, const char *id)
+{
+	static const char *const suffixes[FILES] = { ".m", ".p", "" };
+
+	snprintf(out, STORE_ID_MAX + 32, "%s/%.3s/%s%s", file < FILES - 1 ? "meta" : "content", id, id, suffixes[file]);
+}
+
+static void
+make_bare(int dir, unsigned tasks, const size_t sizes[FILES])
+{
+	static const char *const roots[] = { "meta", "content" };
+	char id[STORE_ID_MAX + 1], name[STORE_ID_MAX + 32];
+	static const uint8_t zeros[8192];
+
+	for (unsigned r = 0; r < 2; r++) {
+		mkdirat(dir, roots[r], 0700);
+		for (unsigned i = 0; i < 4096; i++) {
+			snprintf(name, sizeof(name), "%s/%03x", roots[r], i);
+			mkdirat(dir, name, 0700);
+		}
+	}
+	for (unsigned i = 0; i < tasks; i++) {
+		make_id(id, i);
+		for (unsigned f = 0; f < FILES; f++) {
+			int fd;
+
+			file_name(name, f, id);
+			fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+			if (fd < 0 || write(fd, zeros, sizes[f]) != (ssize_t)sizes[f])
+				stop("write", name);
+			close(fd);
+		}
+	}
+	sync();
+}
+
+static void
+remove_bare(int dir)
+{
+	char name[STORE_ID_MAX + 32];
+
+	for (unsigned r = 0; r < 2; r++) {
+		for (unsigned i = 0; i < 4096; i++) {
+			snprintf(name, sizeof(name), "%s/%03x", r ? "content" : "meta", i);
+			unlinkat(dir, name, AT_REMOVEDIR);
+		}
+		unlinkat(dir, r ? "content" : "meta", AT_REMOVEDIR);
+	}
+}
+
+/* `tasks` times the three files, unlinked by one thread that does nothing else. */
+static void
+bare_unlinks(const char *store, unsigned tasks, const size_t sizes[FILES])
+{
+	size_t n = strlen(store) + sizeof(".bare");
+	char *path = xmalloc(n), (*names)[STORE_ID_MAX + 32] = xcalloc((size_t)tasks * FILES + 1, sizeof(*names)), id[STORE_ID_MAX + 1];
+	struct cpu cpu;
+	int64_t begin;
+	int dir;
+
+	snprintf(path, n, "%s.bare", store);
+	if (mkdir(path, 0700) < 0 || (dir = open(path, O_RDONLY | O_DIRECTORY)) < 0)
+		stop("make", path);
+	make_bare(dir, tasks, sizes);
+	for (unsigned i = 0; i < tasks; i++) {
+		make_id(id, i);
+		for (unsigned f = 0; f < FILES; f++)
+			file_name(names[i * FILES + f], f, id);
+	}
+	cpu = cpu_now();
+	begin = clock_mono_ns();
+	for (size_t i = 0; i < (size_t)tasks * FILES; i++)
+		if (unlinkat(dir, names[i], 0) < 0)
+			stop("unlink", names[i]);
+	cpu = cpu_since(cpu);
+	printf("as many files by unlink alone (%zu): %.3f s; processor %.3f s (user %.3f, system %.3f)\n", (size_t)tasks * FILES, since(begin),
+		cpu.user + cpu.system, cpu.user, cpu.system);
+	remove_bare(dir);
+	close(dir);
+	rmdir(path);
+	free(path);
+	free(names);
+}
+
+/* Of the files that a task of the store has. */
+static void
+sizes_in(const char *store, size_t sizes[FILES])
+{
+	static const char *const names[FILES] = { "meta/tasks/000/", "meta/tasks/000/", "content/tasks/000/" };
+	static const char *const suffixes[FILES] = { ".m", ".p", "" };
+	char id[STORE_ID_MAX + 1];
+
+	make_id(id, 0);
+	for (unsigned f = 0; f < FILES; f++) {
+		size_t n = strlen(store) + strlen(names[f]) + sizeof(id) + 8;
+		char *path = xmalloc(n);
+		struct stat st;
+
+		snprintf(path, n, "%s/%s%s%s", store, names[f], id, suffixes[f]);
+		if (stat(path, &st) < 0)
+			stop("look at", path);
+		sizes[f] = (size_t)st.st_size < 8192 ? (size_t)st.st_size : 8192;
+		free(path);
 	}
 }
 
@@ -210,26 +318,29 @@ static void
 read_all(struct store *s)
 {
 	int64_t start = clock_mono_ns();
-	double cpu = cpu_seconds(), loop = loop_seconds();
+	struct cpu cpu = cpu_now();
+	double loop = loop_seconds();
 	char id[STORE_ID_MAX + 1];
 
 	make_id(id, 4095);
 	client_begin();
 	while (store_jobs_running(s) > 0) {
-		if (!work_collect())
+		if (!store_jobs_collect())
 			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 		serve(s, id);
 	}
-	printf("all records read in the background: %.3f s, processor %.3f s, of it the loop %.3f s; a serve waited %.1f ms at most; peak %ld KiB\n",
-		since(start), cpu_seconds() - cpu, loop_seconds() - loop, (double)client.worst / 1e6, peak_kib());
+	cpu = cpu_since(cpu);
+	printf("all records read in the background: %.3f s, processor %.3f s, of it the loop %.3f s; a serve waited %.1f ms at most (for %.1f ms of the loop's work); peak %ld KiB\n",
+		since(start), cpu.user + cpu.system, loop_seconds() - loop, (double)client.worst / 1e6, client.worst_cpu * 1e3, peak_kib());
 }
 
-/* All slices of one collection, as the daemon's loop runs them; it ends when the files are gone, too. */
-static void
+/* All slices of one collection, as the daemon's loop runs them; it ends when the files are gone, too. Tasks removed. */
+static unsigned
 collect(struct store *s, const char *what, const struct store_gc_limits *limits)
 {
 	struct store_gc_result r = { .has_more = true };
-	double all = cpu_seconds(), passes = 0;
+	struct cpu all = cpu_now();
+	double passes = 0;
 	int64_t worst = 0, now = clock_wall_ns(), begin = clock_mono_ns(), again = 0;
 	size_t slices = 0, expired = 0, evicted = 0, most = 0;
 	char id[STORE_ID_MAX + 1];
@@ -250,14 +361,16 @@ collect(struct store *s, const char *what, const struct store_gc_limits *limits)
 			slices++;
 			again = clock_mono_ns() + 1000000;
 		}
-		work_collect();
+		store_jobs_collect();
 		passes += loop_seconds() - cpu;
 		serve(s, id);
-		nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
-	printf("collection, %s: %.3f s; the loop's processor time %.3f s in %zu slices, the longest %.1f ms, the largest %zu tasks; "
-		"all threads' %.3f s; a serve waited %.1f ms at most; %zu expired, %zu evicted\n", what, since(begin), passes, slices,
-		(double)worst / 1e6, most, cpu_seconds() - all, (double)client.worst / 1e6, expired, evicted);
+	all = cpu_since(all);
+	printf("collection, %s: %zu expired, %zu evicted in %.3f s; processor %.3f s (user %.3f, system %.3f), of it the loop %.3f s in %zu slices, "
+		"the longest %.1f ms, the largest %zu tasks; a serve waited %.1f ms at most (for %.1f ms of the loop's work)\n", what, expired, evicted, since(begin),
+		all.user + all.system, all.user, all.system, passes, slices, (double)worst / 1e6, most, (double)client.worst / 1e6, client.worst_cpu * 1e3);
+	return (unsigned)(expired + evicted);
 }
 
 static void
@@ -352,18 +465,22 @@ int
 main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[2] : "";
-	unsigned tasks = atoi(what) > 0 ? (unsigned)atoi(what) : 100000, pieces = argc > 3 ? (unsigned)atoi(argv[3]) : 20;
-	struct store_options o = { .keep = true, .sync = STORE_SYNC_NONE, .run = work_start };
+	unsigned tasks = atoi(what) > 0 ? (unsigned)atoi(what) : 100000, pieces = argc > 3 ? (unsigned)atoi(argv[3]) : 20, removed = 0;
+	struct store_options o = { .keep = true, .sync = STORE_SYNC_COMPLETE, .run = store_jobs_run };
 	struct store_gc_limits idle = { .task_ttl = INT64_MAX / 2, .high_percent = 99, .low_percent = 98, .max_ns = SLICE_NS };
 	struct store_gc_limits caches = { .page_cache_idle = 1, .max_ns = SLICE_NS }, old = { .task_ttl = 1, .max_ns = SLICE_NS };
+	struct store_gc_limits water = { .high_percent = 95, .low_percent = 90, .max_ns = SLICE_NS };
+	struct store_sys quick = store_sys_posix;
+	size_t sizes[FILES] = {0};
 	struct store_usage u;
 	struct err e = {0};
-	pthread_t thread;
+	struct stat st;
 	struct store *s;
+	struct cpu cpu;
 	int64_t start;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: bench_store DIR [tasks [pieces] | expire | kill | journal MIB ROUNDS]\n");
+		fprintf(stderr, "usage: bench_store DIR [tasks [pieces] | expire | evict | kill | journal MIB ROUNDS]\n");
 		return 2;
 	}
 	log_set_level(LOG_ERROR);
@@ -372,14 +489,21 @@ main(int argc, char **argv)
 		journal_cost(argv[1], (uint64_t)(argc > 3 ? atoi(argv[3]) : 1024) << 20, argc > 4 && atoi(argv[4]) <= ROUNDS_MAX ? (unsigned)atoi(argv[4]) : 9);
 		return 0;
 	}
-	if (pthread_create(&thread, NULL, work_thread, NULL) != 0)
+	if (store_jobs_begin() < 0)
 		return 1;
 	o.dir = argv[1];
+	quick.fdatasync = quick.fsync = no_sync;
+	if (stat(o.dir, &st) < 0)
+		o.sys = &quick;
+	if (strcmp(what, "expire") == 0 || strcmp(what, "evict") == 0)
+		sizes_in(o.dir, sizes);
+	cpu = cpu_now();
 	start = clock_mono_ns();
 	s = store_open(&o, &e);
 	if (!s || store_usage(s, &u, &e) < 0)
 		fail(&e);
-	printf("open %.3f s, processor %.3f s, %zu tasks, %" PRIu64 " bytes of content, peak %ld KiB\n", since(start), cpu_seconds(),
+	cpu = cpu_since(cpu);
+	printf("open %.3f s, processor %.3f s, %zu tasks, %" PRIu64 " bytes of content, peak %ld KiB\n", since(start), cpu.user + cpu.system,
 		u.tasks[STORE_STANDARD], u.used, peak_kib());
 	if (u.tasks[STORE_STANDARD] == 0) {
 		start = clock_mono_ns();
@@ -399,7 +523,10 @@ main(int argc, char **argv)
 		raise(SIGKILL);
 	}
 	if (strcmp(what, "expire") == 0) {
-		collect(s, "all tasks expired", &old);
+		removed = collect(s, "all tasks expired", &old);
+	} else if (strcmp(what, "evict") == 0) {
+		store_gc_demand(s, u.used / 10);
+		removed = collect(s, "a tenth driven out for space", &water);
 	} else if (*what == '\0') {
 		collect(s, "nothing to do", &idle);
 		collect(s, "page cache of all tasks", &caches);
@@ -407,10 +534,11 @@ main(int argc, char **argv)
 	}
 	for (unsigned i = 0; i < 300; i++)
 		store_tick(s, clock_wall_ns());
-	while (store_jobs_running(s) > 0)
-		work_collect();
+	end_jobs(s);
 	start = clock_mono_ns();
 	store_close(s);
 	printf("close %.3f s\n", since(start));
+	if (removed > 0)
+		bare_unlinks(argv[1], removed, sizes);
 	return 0;
 }

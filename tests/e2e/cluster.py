@@ -154,6 +154,7 @@ class Peer:
         self.log_path = f"{self.home}/log"
         self.upload_port, self.piece_port, self.proxy_port, self.metrics_port, self.health_port, self.stats_port = free_ports(6)
         self.process = None
+        self.flags = []     # of the command line, further ones
         self.config = {
             "host": {"hostname": name, "ip": "127.0.0.1"},
             "download": {"server": {"socketPath": self.socket}},
@@ -177,7 +178,7 @@ class Peer:
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(
                 [f"{self.cluster.build}/dfdaemon", "--config", f"{self.home}/dfdaemon.yaml", "--dynconfig", f"{self.home}/dynconfig.yaml",
-                 "--console", "--log-level", self.cluster.log_level], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                 "--console", "--log-level", self.cluster.log_level, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
             self.wait_ready()
 

@@ -4,9 +4,9 @@ that leave, slow readers, uploads, TLS in tunnels, nonsense, origins that fail, 
 
 Fails when an answer that looks complete has one wrong byte; when a client gets an error that nothing here caused; when a log has a line of
 level ERROR or WARN that is not about something that was broken here on purpose; when a daemon ends otherwise than in order (sanitizers
-included); or when memory or descriptors of a daemon grow after the first minute: the most memory and the fewest descriptors of the last minute (in
-runs under five minutes: of the last part) are compared with those of the second minute. A scheduler keeps what it heard of for a day: what registered
-since is allowed for.
+included); or when memory or descriptors of a daemon grow after the first minute. What a daemon holds under load is a matter of the load, so the
+clients rest twice, after the first minute and at the end, until what they asked for is collected; these two states are compared. A scheduler keeps
+what it heard of for a day: what registered since is allowed for.
 
 usage: soak_proxy.py BUILD_DIR [MINUTES]"""
 import collections
@@ -21,7 +21,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster                                                           # noqa: E402
+from cluster import Cluster, wait_for                                                 # noqa: E402
 from proxy_support import F1, MIB, ScriptedOrigin, ask, open_get, raw, read_n, sha    # noqa: E402
 from test_shapes import task_id                                                       # noqa: E402
 from tls_support import Authority                                                     # noqa: E402
@@ -32,9 +32,12 @@ KINDS = ("whole", "whole", "range", "range", "range", "ranges", "leave", "slow",
 CLIENTS = 8
 BROKEN_NAMES = 1000
 WARM_UP_S = 60
+# Tasks are collected TTL_S after their last use, at the next of the passes every GC_S.
+TTL_S, GC_S = 30, 10
+REST_S = TTL_S + 2 * GC_S
 # What a process may grow by after that: of its size, and for what one registration leaves in a scheduler.
 GROWTH_KIB, GROWTH_PARTS, REGISTRATION_KIB = 2048, 10, 2
-GROWTH_DESCRIPTORS = 64
+GROWTH_DESCRIPTORS = 16
 ASAN_GROWTH_KIB = 32768
 
 # Freed memory that a sanitizer holds back is not growth.
@@ -73,16 +76,21 @@ BROKE_OFF = (http.client.HTTPException, ConnectionError)
 class Client(threading.Thread):
     def __init__(self, world, number):
         super().__init__(daemon=True)
-        self.world, self.random = world, random.Random(number)
+        self.world, self.random, self.rests = world, random.Random(number), False
 
     def run(self):
         while not self.world.is_over:
+            self.rests = self.world.is_resting
+            if self.rests:
+                time.sleep(0.05)
+                continue
             what = self.random.choice(KINDS)
             try:
                 getattr(self, what)()
                 self.world.done[what] += 1
             except (OSError, AssertionError, ValueError, http.client.HTTPException) as e:
                 self.world.failures.append(f"{time.strftime('%X')} {what}: {type(e).__name__} {e}"[:300])
+                print(self.world.failures[-1], flush=True)
 
     @property
     def port(self):
@@ -187,7 +195,7 @@ class World:
         self.origin, self.tls = ScriptedOrigin(paths), ScriptedOrigin(paths)
         self.origin.keeps_log = self.tls.keeps_log = False
         config = {"proxy": {"rules": [{"regex": "/p2p/"}, {"regex": "blobs/sha256.*"}], "registryMirror": {"enableTaskIDBasedBlobDigest": False}},
-                  "gc": {"interval": "10s", "policy": {"taskTTL": "30s"}}}
+                  "gc": {"interval": f"{GC_S}s", "policy": {"taskTTL": f"{TTL_S}s"}}}
         self.cluster = Cluster(build, peers=2, config=config, start=False)
         ca = Authority(self.cluster.dir, "upstream-ca")
         cert = ca.leaf("upstream")
@@ -198,7 +206,7 @@ class World:
             peer.config.setdefault("x", {})["backend"] = {"caCert": ca.cert}
         self.cluster.start()
         self.trust = {p.name: ssl.create_default_context(cafile=f"{p.store}/proxy-ca/ca.crt") for p in self.cluster.all}
-        self.is_over = False
+        self.is_over = self.is_resting = False
         self.done = collections.Counter()
         self.failures = []
         # What a line of the log about trouble may be about.
@@ -215,27 +223,40 @@ class World:
 
 
 class Sample:
-    def __init__(self, w, at):
+    def __init__(self, w):
         peers = w.cluster.all
-        self.at = at
         self.kib = [p.status("VmRSS") for p in peers]
         self.descriptors = [p.descriptors() for p in peers]
         self.registered = peers[0].metric("dragonfly_scheduler_register_peer_total")
 
+    def tell(self, what, w):
+        print(f"{what}, {sum(w.done.values())} requests, {len(w.failures)} failures, KiB {self.kib}, descriptors {self.descriptors}, "
+              f"registered {self.registered:.0f}", flush=True)
 
-def grown(w, samples, seconds, allowed_kib):
-    """What grew between the window behind the first minute and the last window, in words."""
-    window = min(60, (seconds - min(WARM_UP_S, seconds / 3)) / 2)
-    start = min(WARM_UP_S, seconds / 3)
-    early, late = ([s for s in samples if from_s <= s.at <= from_s + window] for from_s in (start, seconds - window))
+
+def load(w, clients, seconds):
+    """The clients work for so long; then they rest, and what the daemons hold is looked at."""
+    begin = time.monotonic()
+    w.is_resting = False
+    while (at := time.monotonic() - begin) < seconds:
+        Sample(w).tell(f"{at:.0f} s", w)
+        time.sleep(min(15, seconds - at))
+    w.is_resting = True
+    wait_for(lambda: all(client.rests for client in clients), 60, "the clients rest")
+    time.sleep(REST_S)
+    at_rest = Sample(w)
+    at_rest.tell("at rest", w)
+    return at_rest
+
+
+def grown(w, early, late, allowed_kib):
+    """What grew between two rests, in words."""
     out = []
     for i, p in enumerate(w.cluster.all):
-        kib = [max(s.kib[i] for s in part) for part in (early, late)]
-        # How many connections are open at a time is a matter of the load; what leaks is there at the quietest moment too.
-        fds = [min(s.descriptors[i] for s in part) for part in (early, late)]
+        kib, fds = [s.kib[i] for s in (early, late)], [s.descriptors[i] for s in (early, late)]
         may = allowed_kib + kib[0] / GROWTH_PARTS
         if i == 0:
-            may += (late[-1].registered - early[-1].registered) * REGISTRATION_KIB
+            may += (late.registered - early.registered) * REGISTRATION_KIB
         print(f"{p.name}: memory {kib[0]} -> {kib[1]} KiB (may grow by {may:.0f}), descriptors {fds[0]} -> {fds[1]} (by {GROWTH_DESCRIPTORS})")
         if kib[1] - kib[0] > may:
             out.append(f"{p.name}: memory grew from {kib[0]} to {kib[1]} KiB")
@@ -264,27 +285,20 @@ def look_at_logs(w):
 def main(argv):
     seconds = 60 * (float(argv[2]) if len(argv) > 2 else 15)
     w = World(argv[1])
-    samples = []
     with w.cluster as c:
         with open(f"/proc/{c.seed.process.pid}/maps") as f:
             is_asan = "asan" in f.read() or c.seed.status("VmSize") > 1 << 30
         clients = [Client(w, i) for i in range(CLIENTS)]
         for client in clients:
             client.start()
-        begin, said = time.monotonic(), 0
-        while (at := time.monotonic() - begin) < seconds:
-            samples.append(Sample(w, at))
-            if at >= said:
-                s, said = samples[-1], said + 15
-                print(f"{at:.0f} s, {sum(w.done.values())} requests, {len(w.failures)} failures, KiB {s.kib}, descriptors {s.descriptors}, "
-                      f"registered {s.registered:.0f}", flush=True)
-            time.sleep(min(1, seconds / 20))
+        early = load(w, clients, min(WARM_UP_S, seconds / 2))
+        late = load(w, clients, seconds - min(WARM_UP_S, seconds / 2))
         w.is_over = True
         for client in clients:
             client.join(30)
         bad = [f"nobody did: {kind}" for kind in sorted(set(KINDS) - set(w.done))]
         stuck = [client for client in clients if client.is_alive()]
-        bad += grown(w, samples, seconds, ASAN_GROWTH_KIB if is_asan else GROWTH_KIB) + look_at_logs(w)
+        bad += grown(w, early, late, ASAN_GROWTH_KIB if is_asan else GROWTH_KIB) + look_at_logs(w)
         if stuck:
             bad.append(f"{len(stuck)} clients wait without an end")
     for origin in (w.origin, w.tls):

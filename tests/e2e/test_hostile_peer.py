@@ -13,7 +13,7 @@ import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import grpc_support as g  # noqa: E402
-import test_grpc_scripted as scripted  # noqa: E402
+import scripted_support as scripted  # noqa: E402
 from cluster import Cluster, Origin, Peer, make_file, run_tests, sha256, wait_for  # noqa: E402
 
 api = g.Api()

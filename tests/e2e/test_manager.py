@@ -298,7 +298,7 @@ def test_fifty_files_while_schedulers_die(build):
 
 def test_scheduler_that_answers_is_asked_again_and_a_lost_one_gives_way(build):
     """Of three schedulers: one that does not know the host hears of it and is asked again; when it is gone the next one is, not the source."""
-    import test_grpc_scripted as scripted
+    import scripted_support as scripted
     origin = Origin(build)
     with Managed(build, 0, ["peer"]) as c:
         c.peer, c.scheduler_port = c.members[0], 0
@@ -331,7 +331,7 @@ def test_scheduler_that_answers_is_asked_again_and_a_lost_one_gives_way(build):
 
 def test_schedulers_hear_again_of_the_host_and_of_what_goes(build):
     """Announced again after the interval; the scheduler of a task hears that it was collected, all that the host stops."""
-    import test_grpc_scripted as scripted
+    import scripted_support as scripted
     origin = Origin(build)
     quick = {"scheduler": {"announceInterval": "300ms"}, "gc": {"interval": "300ms", "policy": {"taskTTL": "1s"}}}
     with Managed(build, 0, ["peer"], quick) as c:

@@ -16,6 +16,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import free_ports, run_tests_in, wait_for                          # noqa: E402
 from proxy_support import F1, MIB, SMALL, Answer, ScriptedOrigin, ask, daemon, open_get, raw, sha  # noqa: E402
+from strangers import Relay, own_address                                     # noqa: E402
 from test_proxy_table import authority_of, ends_well, same, tunnel           # noqa: E402
 from tls_support import Authority                                            # noqa: E402
 
@@ -72,7 +73,7 @@ def pieces_answer(how):
 
 class World:
     """plain: as most are. strict: a credential, lists of what is blocked and allowed, little space, no source. hasty: short
-    times. none: no request in a second."""
+    times. none: no request in a second. remote: files where other hosts want them."""
 
     def __init__(self, build):
         self.dir = tempfile.mkdtemp(prefix="dragonfly-test-")
@@ -114,10 +115,11 @@ class World:
             c.seed.config["x"]["proxy"] = {"answerTimeout": "1s"}
         self.hasty = daemon(build, {"registryMirror": mirror}, before=hasty)
         self.none = daemon(build, {"registryMirror": mirror, "server": {"requestRateLimit": 0}})
+        self.remote = daemon(build, {"registryMirror": mirror, "server": {"allowRemoteOutputPath": True}})
 
     @property
     def daemons(self):
-        return self.plain, self.strict, self.hasty, self.none
+        return self.plain, self.strict, self.hasty, self.none, self.remote
 
     def close(self):
         for d in self.daemons:
@@ -168,11 +170,33 @@ def test_what_the_proxy_refuses(build):
     challenge = (("WWW-Authenticate", 'Basic realm="dragonfly"'),)
     check("no credential", d, of(d, O.url("/direct/x")), 401, "proxy", "credential required", challenge)
     check("wrong credential", d, of(d, O.url("/direct/x"), {"Authorization": "Basic YTpi"}), 401, "proxy", "wrong proxy credential", challenge)
+    check("wrong credential for proxies", d, of(d, O.url("/direct/x"), {"Proxy-Authorization": "Basic YTpi"}), 401, "proxy", "wrong proxy credential",
+          challenge)
     check("unreadable credential", d, of(d, O.url("/direct/x"), {"Authorization": "Basic !!!"}), 400, "proxy", "unreadable credential")
     check("blocked", d, of(d, O.url("/p2p/blocked"), GOOD), 403, "proxy", "block")
     check("blocked tag", d, of(d, O.url("/p2p/f1"), {**GOOD, "X-Dragonfly-Tag": "bad"}), 403, "proxy", "block")
     check("registry not allowed", d, of(d, "/v2/?ns=ghcr.io", GOOD), 403, "proxy", "ghcr.io")
     check("rate", world.none, of(world.none, O.url("/direct/x")), 429, "proxy", "requestRateLimit", (("Retry-After", "1"),))
+
+
+def test_output_paths_of_other_hosts(build):
+    own = own_address()
+    if own is None:
+        print("   no address but loopback: what other hosts get is not tried", flush=True)
+        return
+    for d, is_allowed in ((world.plain, False), (world.remote, True)):
+        out = os.path.join(d.seed.home, "out")
+        with Relay(d.seed.proxy_port, own) as relay:
+            a = ask(relay.port, world.O.url("/p2p/small"), {"X-Dragonfly-Output-Path": out})
+            if is_allowed:
+                with open(out, "rb") as f:
+                    same(("allowed", (a.status, f.read() == SMALL), (200, True)))
+                continue
+            check("another host", d, a, 403, "proxy", "is for clients on this host")
+            assert not os.path.exists(out) and not world.O.seen("/p2p/small"), "the origin was asked"
+            line = [one for one in d.seed.log().splitlines() if "is for clients on this host" in one][-1]
+            assert f"client={own}:" in line, line
+            same(("without a path", ask(relay.port, world.O.url("/p2p/small")).body == SMALL, True))
 
 
 def connect(d, target, *fields):

@@ -23,7 +23,7 @@ from cluster import Cluster, Peer, run_tests_in, wait_for                       
 from proxy_support import F1, MIB, SMALL, Answer, ScriptedOrigin, ask, daemon, open_get, sha  # noqa: E402
 from test_shapes import task_id                                                            # noqa: E402
 from tls_support import Authority                                                          # noqa: E402
-import test_grpc_scripted as scripted                                                      # noqa: E402
+import scripted_support as scripted                                                      # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VIA = "dragonfly_client_proxy_request_via_dfdaemon_total"

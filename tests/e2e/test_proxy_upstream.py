@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from cluster import Cluster, Peer, run_tests, wait_for                                                # noqa: E402
 from proxy_support import F1, MIB, SMALL, ScriptedOrigin, ask, daemon, open_get, raw, read_n, sha    # noqa: E402
 from test_proxy import ends_well, same, world                                                         # noqa: E402
-import test_grpc_scripted as scripted                                                                 # noqa: E402
+import scripted_support as scripted                                                                 # noqa: E402
 
 
 class RawServer:

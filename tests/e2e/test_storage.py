@@ -135,6 +135,148 @@ def test_last_inode(build):
     full_disk(build, "size=80m,nr_inodes=200", fill, ["no inodes left"])
 
 
+def run_as_root(*command):
+    return subprocess.run(command, capture_output=True, text=True).returncode == 0
+
+
+class FailingDisk:
+    """An ext4 of its own in a file, which becomes read-only as after an error of the disk; None where that cannot be."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="dragonfly-disk-")
+        self.image = self.dir + ".img"
+
+    def __enter__(self):
+        with open(self.image, "wb") as f:
+            f.truncate(64 * MIB)
+        if not shutil.which("mkfs.ext4") or not run_as_root("mkfs.ext4", "-q", "-F", self.image) or not self.mount():
+            return None
+        return self if os.path.exists(self.trigger()) else None
+
+    def mount(self):
+        return run_as_root("mount", "-o", "loop,errors=remount-ro", self.image, self.dir)
+
+    def trigger(self):
+        device = subprocess.run(["findmnt", "-no", "SOURCE", self.dir], capture_output=True, text=True).stdout.strip()
+        return f"/sys/fs/ext4/{os.path.basename(device)}/trigger_fs_error"
+
+    def fail(self):
+        with open(self.trigger(), "w") as f:
+            f.write("test")
+
+    def repair(self):
+        assert run_as_root("umount", self.dir)
+        subprocess.run(["fsck.ext4", "-fy", self.image], capture_output=True)
+        assert self.mount()
+
+    def __exit__(self, *exc):
+        if os.path.ismount(self.dir):
+            for _ in range(50):
+                if run_as_root("umount", self.dir):
+                    break
+                time.sleep(0.1)
+        os.rmdir(self.dir)
+        os.unlink(self.image)
+
+
+def test_disk_becomes_read_only(build):
+    """What is there is served, what is new is refused with the reason; after a repair nothing that was synced is lost."""
+    with FailingDisk() as disk:
+        if disk is None:
+            print("skipped: a loop mount of ext4 needs root and mkfs.ext4")
+            return
+        with tempfile.TemporaryDirectory() as www:
+            sums = {n: make_file(f"{www}/{n}", 5 * MIB) for n in ("there", "new")}
+            origin = Origin(build, www)
+            try:
+                with Cluster(build, peers=2, seed=False, start=False) as c:
+                    peer, child = c.peers
+                    peer.store = f"{disk.dir}/store"
+                    peer.config["storage"]["dir"] = peer.store
+                    peer.config["storage"]["keep"] = True
+                    c.start()
+
+                    def get(p, name):
+                        rc, err = p.dfget(origin.url("/" + name), c.path("out"), "--overwrite")
+                        if rc == 0:
+                            assert sha256(c.path("out")) == sums[name], name
+                            os.unlink(c.path("out"))
+                        return rc, err
+
+                    assert get(peer, "there") == (0, "")
+                    os.sync()
+                    disk.fail()
+                    rc, err = get(peer, "new")
+                    assert rc != 0 and "ead-only file system" in err and peer.store in err and not os.path.exists(c.path("out")), err
+                    for p in (peer, child):
+                        assert get(p, "there") == (0, ""), p.name
+                    assert peer.process.poll() is None
+                    peer.stop()
+                    disk.repair()
+                    peer.start()
+                    origin.reset()
+                    assert get(peer, "there") == (0, "") and origin.bytes() == 0
+                    assert get(peer, "new") == (0, "")
+                    peer.stop()
+                    rc, text = store_check(build, peer.store)
+                    assert rc == 0, text
+            finally:
+                origin.stop()
+
+
+def test_target_is_read_only_or_full(build):
+    """The message names path and cause; a file that was there is kept, nothing is left beside it, and the next try succeeds."""
+    with SmallDisk("size=10m") as target:
+        if target is None:
+            print("skipped: mounting a tmpfs needs root")
+            return
+        with tempfile.TemporaryDirectory() as www:
+            sums = {n: make_file(f"{www}/{n}", 5 * MIB) for n in ("first", "second")}
+            origin = Origin(build, www)
+            try:
+                with Cluster(build, peers=1, seed=False) as c:
+                    out = f"{target.dir}/out"
+                    subprocess.run(["mount", "-o", "remount,ro", target.dir], check=True)
+                    rc, err = c.peers[0].dfget(origin.url("/first"), out)
+                    assert rc != 0 and "ead-only file system" in err and target.dir in err, err
+                    subprocess.run(["mount", "-o", "remount,rw", target.dir], check=True)
+                    rc, err = c.peers[0].dfget(origin.url("/first"), out)
+                    assert rc == 0 and sha256(out) == sums["first"] and os.listdir(target.dir) == ["out"], err
+                    with open(f"{target.dir}/ballast", "wb") as f:
+                        f.write(b"x" * (4 * MIB))
+                    rc, err = c.peers[0].dfget(origin.url("/second"), out, "--overwrite")
+                    assert rc != 0 and "no space left on device" in err and out in err, err
+                    assert sha256(out) == sums["first"] and sorted(os.listdir(target.dir)) == ["ballast", "out"]
+                    os.unlink(f"{target.dir}/ballast")
+                    rc, err = c.peers[0].dfget(origin.url("/second"), out, "--overwrite")
+                    # The old one stays until the new one is whole.
+                    assert rc == 0 and sha256(out) == sums["second"] and os.listdir(target.dir) == ["out"], err
+            finally:
+                origin.stop()
+
+
+def test_two_callers_of_one_output(build):
+    """Without --overwrite one of them gets the name and the other is told; with it the last one does. Never a mixture, and nothing beside it."""
+    with tempfile.TemporaryDirectory() as www:
+        sums = {n: make_file(f"{www}/{n}", 6 * MIB) for n in ("a", "b")}
+        origin = Origin(build, www, rate=60 * MIB)
+        try:
+            with Cluster(build, peers=1, seed=False) as c:
+                os.mkdir(c.path("out"))
+                for flags in ([], ["--transfer-from-dfdaemon"], ["--overwrite"]):
+                    runs = {n: c.peers[0].dfget_start(origin.url("/" + n), c.path("out/file"), *flags) for n in sums}
+                    ends = {n: finish(p, 60, n) for n, p in runs.items()}
+                    good = [n for n, (rc, _) in ends.items() if rc == 0]
+                    assert os.listdir(c.path("out")) == ["file"] and sha256(c.path("out/file")) in [sums[n] for n in good], ends
+                    if "--overwrite" in flags:
+                        assert len(good) == 2, ends
+                        continue
+                    assert len(good) == 1 and all("exist" in err for rc, err in ends.values() if rc != 0), ends
+                    os.unlink(c.path("out/file"))
+        finally:
+            origin.stop()
+
+
 def test_budget(build):
     """x.storage.capacity is never exceeded; the longest unused goes for a new task; what can never fit is refused with both numbers."""
     with tempfile.TemporaryDirectory() as www:
@@ -186,6 +328,65 @@ def test_resumed_and_never_mixed(build):
                     assert moved >= size if changes else moved < size * 3 // 4, f"changes={changes}: {moved} bytes moved"
             finally:
                 origin.stop()
+
+
+def bytes_read(peer):
+    """By calls on files; those on sockets do not count there."""
+    with open(f"/proc/{peer.process.pid}/io") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("rchar:"))
+
+
+def read_before_the_end(origin, peer, run, sent):
+    """Stops the origin in the middle and sees whether what has come is read; None where the download was over before it stopped."""
+    before = bytes_read(peer)
+    wait_for(lambda: origin.bytes() > sent or run.poll() is not None, 30, "half of it moved")
+    origin.process.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(200):
+            if run.poll() is not None:
+                return None
+            if bytes_read(peer) - before > MIB:
+                return True
+            time.sleep(0.05)
+        return False
+    finally:
+        origin.process.send_signal(signal.SIGCONT)
+
+
+def test_output_that_is_a_link_is_not_read_back(build):
+    """What was checked on its way in is linked without being read. With --digest it is read once, and while the download goes on."""
+    size = 48 * MIB
+    with tempfile.TemporaryDirectory() as www:
+        want = make_file(f"{www}/plain", size)
+        os.link(f"{www}/plain", f"{www}/verified")
+        make_file(f"{www}/other", 9 * MIB)
+        # Slow enough that it is not all over before the first look; the first pieces come before the last ones begin.
+        origin = Origin(build, www, rate=30 * MIB)
+        config = {"download": {"concurrentPieceCount": 4}}
+        try:
+            with Cluster(build, peers=1, seed=False, config=config, log_level="debug") as c:
+                peer = c.peers[0]
+                for name, flags, least, most in (("plain", [], 0, size // 8), ("verified", ["--digest", "sha256:" + want], size, size * 9 // 8)):
+                    origin.reset()
+                    before = bytes_read(peer)
+                    run = peer.dfget_start(origin.url("/" + name), c.path(name), *flags)
+                    if flags:
+                        was_early = read_before_the_end(origin, peer, run, size // 2)
+                    rc, err = finish(run, 60, name)
+                    read = bytes_read(peer) - before
+                    assert rc == 0 and sha256(c.path(name)) == want, err
+                    assert any(os.path.samefile(c.path(name), f) for f in content_files(peer)), f"{name} is no link"
+                    assert least <= read <= most, f"{name}: {read} bytes read"
+                line = next(ln for ln in peer.log().splitlines() if "digest verified" in ln)
+                after = int(line.rsplit("read_after_last_piece=", 1)[1].split()[0])
+                print(f"   {read / MIB:.1f} of {size / MIB:.0f} MiB read, {after / MIB:.1f} MiB of it after the last piece")
+                assert was_early is not False
+                # A wrong one is told, and nothing delivered: of content that is there, and of a download.
+                for name in ("plain", "other"):
+                    rc, err = peer.dfget(origin.url("/" + name), c.path("wrong"), "--digest", "sha256:" + "0" * 64)
+                    assert rc != 0 and "digest mismatch" in err and not os.path.exists(c.path("wrong")), err
+        finally:
+            origin.stop()
 
 
 # ---- ten kinds of damage ----

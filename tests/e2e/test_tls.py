@@ -14,7 +14,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")      # refused handshakes are wh
 import grpc  # noqa: E402
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import test_grpc_scripted as scripted  # noqa: E402
+import scripted_support as scripted  # noqa: E402
 from cluster import Cluster, Origin, Peer, merge, run_tests, sha256, wait_for  # noqa: E402
 from grpc_support import Api  # noqa: E402
 from tls_support import Authority, client_context, keys, try_tls, under_tls  # noqa: E402

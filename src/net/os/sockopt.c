@@ -70,6 +70,15 @@ sockopt_fastopen(int fd, int queue)
 }
 
 void
+sockopt_fastopen_connect(int fd)
+{
+#if defined(TCP_FASTOPEN_CONNECT)
+	set_int(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
+#endif
+	(void)fd;
+}
+
+void
 sockopt_congestion(int fd, const char *name)
 {
 #if defined(TCP_CONGESTION)

@@ -13,6 +13,8 @@ void sockopt_keepalive(int fd, int idle_s, int interval_s, int probes);
 void sockopt_user_timeout(int fd, int ms);
 /* Lets clients send data with their SYN; `queue` of such waiting (daemon.md 1.7). */
 void sockopt_fastopen(int fd, int queue);
+/* Before connect: the first bytes travel with the SYN where this server has given a cookie before; connect then succeeds at once. */
+void sockopt_fastopen_connect(int fd);
 /* Congestion control by name, such as "cubic". */
 void sockopt_congestion(int fd, const char *name);
 /* Bytes sent on a TCP connection that the peer has not acknowledged or the kernel not sent yet; -1 when the system cannot tell. */

@@ -1,5 +1,6 @@
 /*
- * What a system offers beyond POSIX to bound what a taken-over process could do. Where it offers nothing, nothing happens.
+ * What a system offers beyond POSIX to bound what a taken-over process could do. Where it offers nothing, nothing happens:
+ * that is success. All return 0, or -1 with errno.
  */
 #ifndef SERVE_OS_CONFINE_H
 #define SERVE_OS_CONFINE_H
@@ -7,10 +8,10 @@
 #include <sys/types.h>
 
 /* No program that this process starts has more rights than it. */
-void confine_no_new_privileges(void);
+int confine_no_new_privileges(void);
 /* Neither core files nor debuggers of the same user see its memory. */
-void confine_no_dump(void);
-/* The supplementary groups of this user and gid alone. 0 or -1 with errno. */
+int confine_no_dump(void);
+/* The supplementary groups of this user and gid alone. */
 int confine_groups(const char *user, gid_t gid);
 
 #endif

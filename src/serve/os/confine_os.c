@@ -23,19 +23,23 @@
 #endif
 #endif
 
-void
+int
 confine_no_new_privileges(void)
 {
 #if defined(PR_SET_NO_NEW_PRIVS)
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+#else
+	return 0;
 #endif
 }
 
-void
+int
 confine_no_dump(void)
 {
 #if defined(PR_SET_DUMPABLE) && !defined(IS_LOOKED_AT)
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#else
+	return 0;
 #endif
 }
 

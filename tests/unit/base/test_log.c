@@ -96,6 +96,58 @@ values_cannot_forge_a_line(void **state)
 }
 
 static void
+lines_as_json(void **state)
+{
+	char *text;
+
+	(void)state;
+	assert_int_equal(open_log(0, 1), 0);
+	log_as_json(true);
+	log_error("%s", "a\nb\x1f\x7f \"q\" \\ \xc3\xa9 \xff\xc3 \xed\xa0\x80 \xf0\x9f\x98\x80");
+	log_as_json(false);
+	log_close();
+	text = text_of("t.log");
+	assert_memory_equal(text, "{\"time\":\"", 9);
+	assert_string_equal(text + 9 + 27, "\",\"level\":\"error\",\"message\":\"a\\u000ab\\u001f\\u007f \\\"q\\\" \\\\ \xc3\xa9 \\ufffd\\ufffd "
+	    "\\ufffd\\ufffd\\ufffd \xf0\x9f\x98\x80\"}\n");
+}
+
+static void
+long_lines_as_json_are_cut_and_closed(void **state)
+{
+	char *text, *value = xmalloc(3 * LOG_LINE_MAX);
+	size_t n;
+
+	(void)state;
+	memset(value, '"', 3 * LOG_LINE_MAX);
+	value[3 * LOG_LINE_MAX - 1] = 0;
+	assert_int_equal(open_log(0, 1), 0);
+	log_as_json(true);
+	log_info("%s", value);
+	log_as_json(false);
+	log_close();
+	text = text_of("t.log");
+	n = strlen(text);
+	assert_int_equal(line_count(text), 1);
+	assert_true(n > LOG_LINE_MAX - 16 && n <= LOG_LINE_MAX);
+	assert_string_equal(text + n - 5, "\\\"\"}\n");
+	free(value);
+}
+
+static void
+what_happens_often_is_due_once(void **state)
+{
+	atomic_int_fast64_t last = 0, other = 0;
+
+	(void)state;
+	assert_true(log_is_due(&last));
+	assert_false(log_is_due(&last));
+	assert_true(log_is_due(&other));
+	last -= LOG_OFTEN_MS;
+	assert_true(last == 0 || log_is_due(&last));
+}
+
+static void
 long_lines_are_cut(void **state)
 {
 	char *text, *value = xmalloc(3 * LOG_LINE_MAX);
@@ -317,6 +369,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_line_has_time_level_and_message),
 		cmocka_unit_test(values_cannot_forge_a_line),
+		cmocka_unit_test(lines_as_json),
+		cmocka_unit_test(long_lines_as_json_are_cut_and_closed),
+		cmocka_unit_test(what_happens_often_is_due_once),
 		cmocka_unit_test(long_lines_are_cut),
 		cmocka_unit_test(levels_filter_and_are_counted),
 		cmocka_unit_test(level_names_are_read_in_any_case),

@@ -202,7 +202,7 @@ values_are_converted_by_their_key(void **state)
 	assert_int_equal(c.upload.server.port, 4007);
 	assert_true(c.storage.keep);
 	done();
-	load("storage: {keep: TRUE, writeBufferSize: 4MiB, writebackMode: off, dir: ''}", 0);
+	load("storage: {keep: TRUE, writeBufferSize: 4MiB, writebackMode: off, dir: ''}", 1);
 	assert_true(c.storage.keep);
 	assert_int_equal(c.storage.write_buffer_bytes, 4194304);
 	assert_int_equal(c.storage.writeback_mode, CONFIG_WRITEBACK_OFF);
@@ -240,7 +240,7 @@ values_are_converted_by_their_key(void **state)
 	assert_int_equal(c.x.scheduler.port, 8010);
 	done();
 	load("health: &p {server: {port: 4003}}\nmetrics: {server: &q {port: 4010}}\nstats: {server: {port: 4011, ip: 0.0.0.0}}\nsecurity: {enable: &b true}\n"
-	    "storage: {keep: *b}\n", 0);
+	    "storage: {keep: *b}\n", 1);
 	assert_true(c.storage.keep);
 	assert_string_equal(c.stats.ip, "0.0.0.0");
 	done();
@@ -465,6 +465,16 @@ keys_must_fit_together(void **state)
 	warns("download: {pieceTimeout: 999ms}", "below 1s");
 	warns("download: {protocol: quic}", "QUIC is not built in");
 	warns("tracing: {protocol: grpc, endpoint: 'a:1'}", "not exported");
+	warns("storage: {writebackMode: sync}", "storage.writebackMode: has no effect");
+	warns("storage: {writeBufferSize: 524288}", "storage.writeBufferSize: has no effect");
+	warns("storage: {readBufferSize: 4MiB}", "storage.readBufferSize: has no effect");
+	warns("storage: {cacheCapacity: 1GiB}", "storage.cacheCapacity: has no effect");
+	warns("storage: {server: {quicPort: 4100}}", "storage.server.quicPort: has no effect");
+	warns("backend: {putConcurrentChunkCount: 1}", "backend.putConcurrentChunkCount: has no effect");
+	warns("backend: {putChunkSize: 1MiB}", "backend.putChunkSize: has no effect");
+	warns("backend: {putTimeout: 1s}", "backend.putTimeout: has no effect");
+	warns("backend: {enableHickoryDNS: false}", "backend.enableHickoryDNS: has no effect");
+	warns("security: {enable: true}", "security.enable: has no effect");
 }
 
 static void

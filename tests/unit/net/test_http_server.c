@@ -87,6 +87,27 @@ send_big(void *ctx)
 	w->held = NULL;
 }
 
+/* The first `asked` bytes of /big from a file that has `n` of them, behind five others. */
+static void
+send_from_file(struct world *w, struct http_exchange *x, size_t n, size_t asked)
+{
+	uint8_t *bytes = xmalloc(n);
+	FILE *f = tmpfile();
+	size_t took;
+
+	for (size_t i = 0; i < n; i++)
+		bytes[i] = (uint8_t)(i % 251);
+	assert_int_equal(fwrite("other", 1, 5, f), 5);
+	assert_int_equal(fwrite(bytes, 1, n, f), n);
+	fflush(f);
+	assert_int_equal(http_exchange_head_file(x, 200, NULL, 0, BIG, fileno(f), 5, asked, &took), 0);
+	assert_true(took <= n);
+	w->big_left = BIG - took;
+	fclose(f);
+	free(bytes);
+	send_big(w);
+}
+
 static const struct http_exchange_events events = {on_upload, on_upload_end, send_big, on_gone};
 
 static size_t
@@ -152,6 +173,12 @@ handler(void *ctx, struct http_exchange *x)
 		w->big_left = BIG - took;
 		if (took == sizeof(block))
 			send_big(w);
+	} else if (slice_eq_str(path, "/from-file")) {
+		hold(w, x);
+		send_from_file(w, x, BIG / 2, BIG / 2);
+	} else if (slice_eq_str(path, "/from-short-file")) {
+		hold(w, x);
+		send_from_file(w, x, 100, 200);
 	} else if (slice_eq_str(path, "/short")) {
 		http_exchange_head(x, 200, NULL, 0, 10);
 		http_exchange_write(x, "abc", 3);
@@ -335,6 +362,10 @@ head_and_first_bytes_go_together(void **state)
 	struct world *w = *state;
 	char *got = ask(w, "HEAD /at-once HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
 
+	expect_part(got, "Content-Length: 33554432\r\n");
+	assert_string_equal(got + strlen(got) - 4, "\r\n\r\n");
+	free(got);
+	got = ask(w, "HEAD /from-short-file HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
 	expect_part(got, "Content-Length: 33554432\r\n");
 	assert_string_equal(got + strlen(got) - 4, "\r\n\r\n");
 	free(got);
@@ -574,6 +605,18 @@ slow_reader_slows_what_came_with_the_head(void **state)
 }
 
 static void
+slow_reader_slows_what_came_from_a_file(void **state)
+{
+	expect_big(*state, "/from-file", false);
+}
+
+static void
+file_that_is_too_short_gives_what_it_has(void **state)
+{
+	expect_big(*state, "/from-short-file", false);
+}
+
+static void
 slow_reader_slows_chunks_too(void **state)
 {
 	expect_big(*state, "/chunked", true);
@@ -762,6 +805,8 @@ main(void)
 		T(hints_come_before_and_trailers_behind),
 		T(head_and_first_bytes_go_together),
 		T(slow_reader_slows_what_came_with_the_head),
+		T(slow_reader_slows_what_came_from_a_file),
+		T(file_that_is_too_short_gives_what_it_has),
 		T(reply_with_header_and_body),
 		T(pipelined_requests_are_answered_in_order),
 		T(http_1_0_is_answered_in_kind),

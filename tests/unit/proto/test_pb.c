@@ -684,6 +684,22 @@ services_name_their_methods(void **state)
 	assert_int_equal(manager_manager_service.n_methods, 9);
 }
 
+static void
+string_fields_are_found_by_name(void **state)
+{
+	struct scheduler_upload_persistent_task_failed_request plain = { .task_id = slice_str("t"), .description = slice_str("d") };
+	const struct pb_desc *desc = &scheduler_upload_persistent_task_failed_request_desc;
+
+	(void)state;
+	assert_ptr_equal(pb_string_field(desc, &plain, "task_id"), &plain.task_id);
+	assert_ptr_equal(pb_string_field(desc, &plain, "description"), &plain.description);
+	assert_null(pb_string_field(desc, &plain, "task"));
+	/* A message and a list of strings are no string. */
+	assert_null(pb_string_field(&scheduler_upload_persistent_task_started_request_desc,
+		&(struct scheduler_upload_persistent_task_started_request){ .piece_count = 1 }, "ttl"));
+	assert_null(pb_string_field(&common_download_desc, &(struct common_download){ .digest = slice_str("d") }, "filtered_query_params"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -702,7 +718,7 @@ main(void)
 		TEST(strings_must_be_utf8), TEST(nesting_has_a_limit), TEST(message_size_has_a_limit), TEST(map_entries_have_a_limit),
 		TEST(elements_have_a_limit), TEST(arena_limit_is_a_clean_error), TEST(every_truncation_is_handled),
 		TEST(every_changed_byte_is_handled), TEST(secrets_are_not_printed), TEST(print_forms), TEST(status_details_hold_any_message),
-		TEST(services_name_their_methods),
+		TEST(services_name_their_methods), TEST(string_fields_are_found_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -498,7 +498,7 @@ task_ids_of_blobs(void **state)
 {
 	static const char url[] = "https://registry.example.com/v2/library/nginx/blobs/sha256:e692418e4cbaf90ca69d05a66403747baa33ee08806650b51fab815ad7fc331f";
 	struct common_download d = { .url = slice_str(url) };
-	char id[PREHEAT_ID_SIZE];
+	char id[TASK_ID_SIZE];
 
 	(void)state;
 	assert_int_equal(preheat_task_id(&d, id, NULL), 0);

@@ -242,7 +242,7 @@ task_id_is_that_of_a_users_download(void **state)
 {
 	struct common_download d = {
 		.url = slice_str(URL), .tag = slice_str("d7y"), .application = slice_str("ci"), .has_piece_length = true, .piece_length = 4194304 };
-	char id[PREHEAT_ID_SIZE];
+	char id[TASK_ID_SIZE];
 
 	(void)state;
 	assert_int_equal(preheat_task_id(&d, id, NULL), 0);

@@ -173,6 +173,23 @@ world_free(struct world *w)
 	free(w);
 }
 
+static inline int
+world_setup(void **state)
+{
+	*state = world_new(NULL);
+	return 0;
+}
+
+static inline int
+world_teardown(void **state)
+{
+	world_free(*state);
+	return 0;
+}
+
+/* A test whose state is a world with the usual options. */
+#define TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+
 static inline void
 settle(struct world *w)
 {
@@ -330,6 +347,20 @@ stream_lost(struct world *w, struct stream *s)
 	s->is_closed = true;
 	sched_stream_gone(&w->core, s->peer);
 	settle(w);
+}
+
+/* A peer of a host of its own that registered, began, and has the pieces [from, from+n) of `parent`. */
+static inline struct stream *
+child_with(struct world *w, const char *host_id, const char *peer_id, const char *parent, uint32_t from, uint32_t n)
+{
+	struct stream *s;
+
+	host(w, host_id);
+	s = reg(w, host_id, peer_id);
+	started(w, s);
+	for (uint32_t i = 0; i < n; i++)
+		piece(w, s, from + i, parent);
+	return s;
 }
 
 /* A peer that has everything, known since before the test. */

@@ -8,6 +8,8 @@
 #include "peer/engine.h"
 #include "peer/import.h"
 #include "proto/google.h"
+#include "scheduler/persist.h"
+#include "scheduler/service.h"
 #include "store/store.h"
 
 #define LOCAL(method) &dfdaemon_dfdaemon_download_service, DFDAEMON_DFDAEMON_DOWNLOAD_##method##_AT
@@ -211,6 +213,27 @@ import_that_takes_too_long_is_taken_back(void **state)
 			fail_msg("%s", n->message);
 		loop_turn(n->parts->loop, 10);
 	}
+}
+
+static void
+import_that_is_stopped_while_the_scheduler_is_asked_is_taken_back(void **state)
+{
+	struct dfdaemon_upload_persistent_cache_task_request r = request();
+	struct list *imports = &n->parts->engine->imports;
+
+	(void)state;
+	make_file(1000);
+	node_begin(n);
+	n->desc = &common_persistent_cache_task_desc;
+	rpc_unary(n->local, &dfdaemon_dfdaemon_download_service.methods[DFDAEMON_DFDAEMON_DOWNLOAD_UPLOAD_PERSISTENT_CACHE_TASK_AT], &r, NULL,
+	    node_on_answer, n);
+	/* The scheduler has taken it, and its answer is on the way. */
+	NODE_UNTIL(n, persist_task_count(n->parts->scheduler->persist) == 1);
+	import_stop(import_of(imports->next));
+	assert_true(loop_run_until(n->parts->loop, &n->is_done, NODE_LIMIT_MS));
+	assert_int_equal(n->code, ERR_UNAVAILABLE);
+	NODE_UNTIL(n, list_is_empty(imports));
+	imported(1000);
 }
 
 static void
@@ -476,6 +499,7 @@ main(void)
 		TEST(imports_that_cannot_be_are_refused),
 		TEST(import_without_a_ttl_has_the_configured_one),
 		TEST(import_that_takes_too_long_is_taken_back),
+		TEST(import_that_is_stopped_while_the_scheduler_is_asked_is_taken_back),
 		TEST(import_whose_client_went_away_is_taken_back),
 		cmocka_unit_test_setup_teardown(import_needs_a_scheduler, start_alone, stop),
 		TEST(tasks_are_listed_by_id_and_kind),

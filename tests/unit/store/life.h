@@ -30,6 +30,7 @@ struct life {
 static struct life *life;
 static char life_last_error[ERR_TEXT_MAX];      /* of a download */
 static char life_context[96];           /* which row of a table this is */
+static const char *life_cause;          /* what an error says besides its object; NULL: not told */
 
 static bool life_is_child;      /* of the test: it tells by its exit code */
 
@@ -153,6 +154,8 @@ life_named(const struct err *e)
 {
 	if (e->code == ERR_OK || (!strchr(e->text, '/') && !strstr(e->text, "task ") && !strstr(e->text, "no space")))
 		LIFE_FAIL("the error does not name its object: \"%s\"", e->text);
+	if (life_cause && !strstr(e->text, life_cause) && !strstr(e->text, "no space left on device"))
+		LIFE_FAIL("the error does not name its cause: \"%s\"", e->text);
 }
 
 static inline struct store_task *

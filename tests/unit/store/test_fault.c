@@ -152,7 +152,9 @@ table(unsigned first, unsigned step, int errnum, bool halves, bool stays, unsign
 		life_prepare();
 		fault.count = 0;
 		fault.name = NULL;
+		life_cause = strerror(errnum);
 		life_run(faulty());
+		life_cause = NULL;
 		if (fault.name == NULL)
 			return fault.count;
 		life_check(true);

@@ -85,35 +85,55 @@ few_tasks_have_no_index(void **state)
 }
 
 /* The index of an earlier day, which knows nothing of what came after it. */
-static void
-save_index(uint8_t **p, size_t *n)
+struct saved {
+	uint8_t *p;
+	size_t n;
+};
+
+static struct saved
+save_index(void)
 {
-	*p = test_read(test_path("store/meta/index"), n);
+	struct saved old;
+
+	old.p = test_read(test_path("store/meta/index"), &old.n);
+	return old;
 }
 
 static void
-bring_back(uint8_t *p, size_t n)
+bring_back(struct saved *old)
 {
-	test_write(test_path("store/meta/index"), p, n);
-	free(p);
+	test_write(test_path("store/meta/index"), old->p, old->n);
+	free(old->p);
+}
+
+/* The store of prepare(), and its index as it is before what follows. */
+static struct store *
+begin_with_old_index(struct saved *old)
+{
+	prepare();
+	*old = save_index();
+	return test_open();
+}
+
+static struct store *
+go_on_with_old_index(struct store *s, struct saved *old)
+{
+	store_close(s);
+	bring_back(old);
+	return open_held();
 }
 
 static void
 tasks_that_an_old_index_does_not_know_are_found(void **state)
 {
 	struct store *s;
-	uint8_t *p;
-	size_t n;
+	struct saved old;
 
 	(void)state;
-	prepare();
-	save_index(&p, &n);
-	s = test_open();
+	s = begin_with_old_index(&old);
 	test_download(s, 20, PIECE);
 	test_download(s, 21, PIECE);
-	store_close(s);
-	bring_back(p, n);
-	s = open_held();
+	s = go_on_with_old_index(s, &old);
 	assert_int_equal(count(s), TASKS);
 	test_expect_whole(s, 20, PIECE);
 	assert_int_equal(count(s), TASKS + 1);
@@ -128,18 +148,13 @@ static void
 tasks_that_only_an_old_index_knows_are_not_served(void **state)
 {
 	struct store *s;
-	uint8_t *p;
-	size_t n;
+	struct saved old;
 
 	(void)state;
-	prepare();
-	save_index(&p, &n);
-	s = test_open();
+	s = begin_with_old_index(&old);
 	assert_int_equal(store_task_delete(store_task_find(s, STORE_STANDARD, test_id(2)), STORE_DELETED_BY_CALLER, NULL), 0);
 	assert_int_equal(store_task_delete(store_task_find(s, STORE_STANDARD, test_id(3)), STORE_DELETED_BY_CALLER, NULL), 0);
-	store_close(s);
-	bring_back(p, n);
-	s = open_held();
+	s = go_on_with_old_index(s, &old);
 	assert_int_equal(count(s), TASKS);
 	assert_null(store_task_find(s, STORE_STANDARD, test_id(2)));
 	test_work();
@@ -161,19 +176,14 @@ another_version_than_the_index_names_is_what_counts(void **state)
 	struct store_start start = { .content_length = 2 * PIECE, .piece_length = PIECE, .etag = "new" };
 	struct store_task *t;
 	struct store *s;
-	uint8_t *p;
-	size_t n;
+	struct saved old;
 
 	(void)state;
-	prepare();
-	save_index(&p, &n);
-	s = test_open();
+	s = begin_with_old_index(&old);
 	t = store_task_find(s, STORE_STANDARD, test_id(4));
 	assert_int_equal(store_task_start(t, &start, NOW, NULL, NULL), 0);
 	test_piece(t, 77, 1);
-	store_close(s);
-	bring_back(p, n);
-	s = open_held();
+	s = go_on_with_old_index(s, &old);
 	t = store_task_find(s, STORE_STANDARD, test_id(4));
 	assert_int_equal(t->finished_at, 0);
 	assert_int_equal(t->content_length, 2 * PIECE);
@@ -205,20 +215,19 @@ content_that_is_gone_is_noticed(void **state)
 static void
 damaged_index_costs_no_task(void **state)
 {
-	uint8_t *p;
-	size_t n;
+	struct saved good;
 
 	(void)state;
 	prepare();
-	save_index(&p, &n);
-	for (size_t at = 0; at < n; at += 37) {
+	good = save_index();
+	for (size_t at = 0; at < good.n; at += 37) {
 		struct store *s;
 
 		if (at % 2 == 0)
-			p[at] ^= 0x40;
-		test_write(test_path("store/meta/index"), p, at % 2 == 0 ? n : at);
+			good.p[at] ^= 0x40;
+		test_write(test_path("store/meta/index"), good.p, at % 2 == 0 ? good.n : at);
 		if (at % 2 == 0)
-			p[at] ^= 0x40;
+			good.p[at] ^= 0x40;
 		s = open_held();
 		if (at % 3 == 0)
 			test_expect_whole(s, TASKS - 1, TASKS * PIECE);
@@ -227,7 +236,7 @@ damaged_index_costs_no_task(void **state)
 		assert_int_equal(used(s), (1 + 2 + 3 + 4 + 5 + 6) * PIECE);
 		close_all(s);
 	}
-	free(p);
+	free(good.p);
 }
 
 static void
@@ -258,18 +267,13 @@ collection_goes_by_records(void **state)
 	struct store_gc_limits limits = { .task_ttl = HOUR };
 	struct store_gc_result r;
 	struct store *s;
-	uint8_t *p;
-	size_t n;
+	struct saved old;
 
 	(void)state;
-	prepare();
-	save_index(&p, &n);
-	s = test_open();
+	s = begin_with_old_index(&old);
 	store_task_touch(store_task_find(s, STORE_STANDARD, test_id(3)), NOW + 10 * HOUR);
 	store_tick(s, NOW + 10 * HOUR);
-	store_close(s);
-	bring_back(p, n);
-	s = open_held();
+	s = go_on_with_old_index(s, &old);
 	store_gc_pass(s, NOW + 10 * HOUR, &limits, 100, &r);
 	assert_int_equal(r.expired, TASKS - 1);
 	test_expect_whole(s, 3, 4 * PIECE);
@@ -412,15 +416,15 @@ check_knows_the_index(void **state)
 	unsigned findings = 0;
 	struct store_check_options o = { .dir = test_path("store"), .found = no_finding, .arg = &findings };
 	struct store_check_result r;
-	uint8_t *p;
-	size_t n;
+	struct saved index;
 
 	(void)state;
 	prepare();
 	assert_int_equal(store_check(&o, &r, NULL), 0);
 	assert_int_equal(findings, 0);
-	save_index(&p, &n);
-	bring_back(p, n - 1);
+	index = save_index();
+	index.n--;
+	bring_back(&index);
 	assert_int_equal(store_check(&o, &r, NULL), 0);
 	assert_int_equal(findings, 1);
 	assert_int_equal(r.findings[STORE_FOUND_RUBBISH], 1);

@@ -4,11 +4,12 @@
  */
 #include "unit/store/life.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
+
+#include "support/store_jobs.h"
 
 #define TASKS 40
 #define PIECES_MAX 9
@@ -43,60 +44,6 @@ static unsigned
 bytes_of(unsigned task, unsigned version)
 {
 	return task + 1000 * version;
-}
-
-/* ---- jobs on another thread ---- */
-
-static struct {
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct store_job *todo[64], *done[64];
-	unsigned todo_count, done_count;
-} work = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
-
-static void *
-work_thread(void *arg)
-{
-	(void)arg;
-	for (;;) {
-		struct store_job *job;
-
-		pthread_mutex_lock(&work.lock);
-		while (work.todo_count == 0)
-			pthread_cond_wait(&work.wake, &work.lock);
-		job = work.todo[--work.todo_count];
-		pthread_mutex_unlock(&work.lock);
-		store_job_run(job);
-		pthread_mutex_lock(&work.lock);
-		work.done[work.done_count++] = job;
-		pthread_mutex_unlock(&work.lock);
-	}
-	return NULL;
-}
-
-static void
-work_start(void *arg, struct store_job *job)
-{
-	(void)arg;
-	pthread_mutex_lock(&work.lock);
-	assert_true(work.todo_count < COUNT_OF(work.todo));
-	work.todo[work.todo_count++] = job;
-	pthread_cond_signal(&work.wake);
-	pthread_mutex_unlock(&work.lock);
-}
-
-static void
-work_collect(void)
-{
-	struct store_job *job;
-
-	do {
-		pthread_mutex_lock(&work.lock);
-		job = work.done_count > 0 ? work.done[--work.done_count] : NULL;
-		pthread_mutex_unlock(&work.lock);
-		if (job)
-			store_job_done(job);
-	} while (job);
 }
 
 /* ---- the load ---- */
@@ -240,7 +187,8 @@ one_thing(struct store *s)
 	} else {
 		store_gc_pass(s, clock_wall_ns(), &limits, 1 + chance(20), &r);
 	}
-	work_collect();
+	while (store_jobs_collect())
+		;
 }
 
 static struct store_options
@@ -258,12 +206,11 @@ static void
 load(void)
 {
 	struct store_options o = load_options();
-	pthread_t thread;
 	struct store *s;
 
 	life_is_child = true;
-	o.run = work_start;
-	if (pthread_create(&thread, NULL, work_thread, NULL) != 0)
+	o.run = store_jobs_run;
+	if (store_jobs_begin() < 0)
 		_exit(1);
 	s = store_open(&o, NULL);
 	if (!s)
