@@ -32,7 +32,7 @@ static const struct option options[] = {
 	{.name = "log-level", .letters = "l", .value = "LOG_LEVEL", .kind = OPTION_LEVEL, .at = AT(log_level), .preset = "info",
 	 .help = "trace, debug, info, warn or error."},
 	{.name = "console", .kind = OPTION_FLAG, .at = AT(console),
-	 .help = "Says on standard output which files were changed and which were not, and writes log lines to standard error."},
+	 .help = "Says on standard output which files were changed and which were not, and writes log lines to standard error (else only warnings)."},
 	{.name = "restart-sentinel", .value = "RESTART_SENTINEL", .kind = OPTION_PATH, .at = AT(restart_sentinel),
 	 .help = "Empty file that is made when a runtime must be restarted; /var/run/dragonfly/dfinit/restart-required unless given."},
 	{.name = "dry-run", .letters = "n", .kind = OPTION_FLAG, .at = AT(dry_run), .help = "Prints what would change and changes nothing."},
@@ -199,6 +199,9 @@ dfinit_main(int argc, char **argv)
 
 	if (code == OPTIONS_GO) {
 		tool_set_log(o.console, &o.log_level);
+		/* A misspelt key has other files changed than was meant: that is said in any case. */
+		if (!o.console)
+			log_set_level(o.log_level.n > LOG_WARN ? (enum log_level)o.log_level.n : LOG_WARN);
 		arena_init(&a, DFINIT_ARENA_MAX + MIRROR_ARENA_MAX);
 		code = run(&o, &a);
 		arena_free(&a);

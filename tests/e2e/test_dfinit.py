@@ -275,10 +275,11 @@ def test_wrong_configurations_are_refused(build):
         contains(p.stderr, "none.yaml")
         equal(subprocess.run([h.program, "--what"], capture_output=True).returncode, 2)
         contains(subprocess.run([h.program, "-V"], capture_output=True, text=True).stdout, "dfinit ")
-        code, _, err = h.run("proxi: 1\ncontainerRuntime: {docker: {configPath: @/daemon.json, x: 1}}\n", "--console")
-        equal(code, 0)
-        contains(err, "key=proxi")
-        contains(err, "key=containerRuntime.docker.x")
+        for flags in ((), ("--console",), ("--dry-run",)):
+            code, _, err = h.run("proxi: 1\ncontainerRuntime: {docker: {configPath: @/daemon.json, x: 1}}\n", *flags)
+            equal(code, 0)
+            contains(err, "key=proxi")
+            contains(err, "key=containerRuntime.docker.x")
 
 
 if __name__ == "__main__":
