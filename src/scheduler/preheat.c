@@ -14,6 +14,7 @@
 #include "scheduler/image.h"
 #include "scheduler/seed.h"
 #include "scheduler/service.h"
+#include "text/url.h"
 #include "wire/pb.h"
 
 #define HEADERS_MS 30000
@@ -230,14 +231,15 @@ ended(struct rpc_call *rpc, void *ctx, const struct rpc_status *st)
 {
 	struct call *c = ctx;
 	struct job *j = c->task->job;
+	char shown[URL_REDACTED_MAX];
 
 	(void)rpc;
 	service_now(j->all->s);
 	if (st->code == ERR_OK) {
 		j->ok++;
 	} else {
-		log_warn("preheat failed at a host job=%llu host=%s code=%s error=\"%s\"", (unsigned long long)j->number, c->host_id,
-			err_code_name(st->code), st->message);
+		log_warn("preheat failed at a host job=%llu url=\"%s\" host=%s code=%s error=\"%s\"", (unsigned long long)j->number,
+			url_redact_text(slice_str(j->urls[c->task->url]), shown), c->host_id, err_code_name(st->code), st->message);
 		note_failure(j, st->code, st->message);
 	}
 	call_free(c);
@@ -368,6 +370,7 @@ go_on(struct job *j)
 int
 preheat_start(struct preheat *p, const struct preheat_request *r, const struct slice *urls, size_t n_urls, struct err *e)
 {
+	char shown[URL_REDACTED_MAX];
 	struct job *j;
 
 	if (p->n_jobs >= PREHEAT_JOBS_MAX)
@@ -398,7 +401,8 @@ preheat_start(struct preheat *p, const struct preheat_request *r, const struct s
 		j->urls[j->n_urls] = slice_dup(urls[j->n_urls]);
 	loop_timer_set(p->s->loop, &j->deadline, r->timeout_ms > 0 && r->timeout_ms < PREHEAT_TIMEOUT_MAX_MS ? r->timeout_ms :
 		PREHEAT_TIMEOUT_MS, on_deadline, j);
-	log_info("preheat begins job=%llu urls=%zu hosts=%zu", (unsigned long long)j->number, j->n_urls, j->n_hosts);
+	log_info("preheat begins job=%llu urls=%zu first=\"%s\" hosts=%zu", (unsigned long long)j->number, j->n_urls,
+		url_redact_text(slice_str(j->urls[0]), shown), j->n_hosts);
 	go_on(j);
 	return 0;
 fail:
