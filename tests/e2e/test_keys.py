@@ -11,7 +11,7 @@ import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import grpc_support as g  # noqa: E402
-from cluster import Cluster, Origin, finish, make_file, run_tests, wait_for  # noqa: E402
+from cluster import Cluster, Origin, finish, free_ports, make_file, run_tests, wait_for  # noqa: E402
 
 MIB = 1 << 20
 WAIT_S = 60
@@ -95,6 +95,38 @@ def test_connections_beyond_the_limit_are_told_of(build):
         finally:
             for s in kept:
                 s.close()
+
+
+def test_embedded_schedulers_that_name_each_other(build):
+    with Cluster(build, peers=3, seed=False, start=False) as c:
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
+        for peer, own in zip(c.all, addresses):
+            peer.config["x"] = {"scheduler": {"enable": True, "port": own.split(":")[1], "peers": [a for a in addresses if a != own]}}
+            with open(f"{peer.home}/dynconfig.yaml", "w") as f:
+                f.write("{}\n")
+            peer.start()
+        for peer in c.all:
+            wait_for(lambda peer=peer: peer.metric("dragonfly_scheduler_hosts") >= 3, WAIT_S, "each scheduler knows each host")
+        os.mkdir(c.path("o"))
+        size = 9 * MIB
+        digest = make_file(c.path("o/f"), size)
+        origin = Origin(build, c.path("o"))
+        try:
+            def get(n, peers):
+                for peer in peers:
+                    code, err = peer.dfget(origin.url(f"/f?{n}"), c.path(f"{peer.name}-{n}"), "--digest", f"sha256:{digest}")
+                    assert code == 0, err
+            for n in range(6):
+                get(n, c.all)
+            # Both ask the same scheduler for a task, whichever it is: the second has it from the first.
+            assert origin.bytes() < 6 * size + MIB, origin.bytes()
+            c.all[1].kill()
+            for n in range(6, 12):
+                get(n, (c.all[0], c.all[2]))
+            # Most still come from a peer.
+            assert origin.bytes() < 15 * size, origin.bytes()
+        finally:
+            origin.stop()
 
 
 def test_signed_urls_are_in_no_message(build):
