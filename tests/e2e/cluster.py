@@ -13,8 +13,8 @@ import time
 import traceback
 import urllib.request
 
-START_S = 15        # a daemon answers on its socket
-STOP_S = 15
+# What takes a moment may take long on a machine that is busy with other things: nothing is given up before.
+PATIENCE_S = 60
 
 
 class Timeout(Exception):
@@ -23,6 +23,7 @@ class Timeout(Exception):
 
 def wait_for(ready, seconds, what, step=0.01):
     """Calls ready() until it is true; its value. Errors of files and sockets that are not there yet count as not ready."""
+    seconds = max(seconds, PATIENCE_S)
     end = time.monotonic() + seconds
     while True:
         try:
@@ -104,7 +105,7 @@ def merge(base, extra):
             base[key] = value
 
 
-def http_get(url, timeout=5):
+def http_get(url, timeout=PATIENCE_S):
     with urllib.request.urlopen(url, timeout=timeout) as r:
         return r.read()
 
@@ -137,7 +138,7 @@ class Origin:
     def stop(self, sig=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(sig)
-            self.process.wait(STOP_S)
+            self.process.wait(PATIENCE_S)
         self.process.stdout.close()
 
 
@@ -189,7 +190,7 @@ class Peer:
             with socket.socket(socket.AF_UNIX) as s:
                 s.connect(self.socket)
             return True
-        wait_for(ready, START_S, f"{self.name} answers on its socket")
+        wait_for(ready, PATIENCE_S, f"{self.name} answers on its socket")
 
     def set_schedulers(self, addresses):
         with open(f"{self.home}/dynconfig.yaml.new", "w") as f:
@@ -204,11 +205,11 @@ class Peer:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(sig)
         try:
-            return self.process.wait(STOP_S)
+            return self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise Timeout(f"{self.name} did not end within {STOP_S} s")
+            raise Timeout(f"{self.name} did not end within {PATIENCE_S} s")
         finally:
             self.process = None
 
@@ -292,7 +293,7 @@ class Cluster:
     def wait_announced(self, count=None):
         scheduler = self.all[0]
         want = len(self.all) if count is None else count
-        wait_for(lambda: scheduler.metric("dragonfly_scheduler_hosts") >= want, START_S, f"{want} hosts are announced")
+        wait_for(lambda: scheduler.metric("dragonfly_scheduler_hosts") >= want, PATIENCE_S, f"{want} hosts are announced")
 
     def path(self, name):
         return os.path.join(self.dir, name)

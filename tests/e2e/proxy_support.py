@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 
-from cluster import Cluster, wait_for
+from cluster import PATIENCE_S, Cluster, wait_for
 
 MIB = 1 << 20
 F1 = bytes(i % 251 for i in range(10 * MIB))
@@ -162,7 +162,7 @@ class Answer:
 
 def ask(port, target, headers=None, method="GET", body=None, connection=None, **more):
     """target: absolute for a forward proxy, a path for the mirror."""
-    c = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    c = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     c.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
     c.putheader("Host", "client.example")
     for name, value in (headers.items() if isinstance(headers, dict) else headers or []):
@@ -178,7 +178,7 @@ def ask(port, target, headers=None, method="GET", body=None, connection=None, **
     return answer
 
 
-def raw(port, data, shut=False, seconds=10):
+def raw(port, data, shut=False, seconds=PATIENCE_S):
     """Sends bytes; everything that comes until the end. A reset counts as an end and is told."""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as s:
         s.sendall(data)
@@ -198,7 +198,7 @@ def open_get(port, target, headers=(), receive_buffer=None):
     s = socket.socket()
     if receive_buffer:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    s.settimeout(20)
+    s.settimeout(PATIENCE_S)
     s.connect(("127.0.0.1", port))
     lines = [f"GET {target} HTTP/1.1", "Host: client.example", *(f"{n}: {v}" for n, v in headers), "", ""]
     s.sendall("\r\n".join(lines).encode())

@@ -16,14 +16,14 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from cluster import Cluster, Origin, finish, make_file, merge, run_tests, sha256, wait_for  # noqa: E402
+from cluster import PATIENCE_S, Cluster, Origin, finish, make_file, merge, run_tests, sha256, wait_for  # noqa: E402
 
 MIB = 1 << 20
 PIECE = 4 * MIB
 SIZE = 48 * MIB
 # The origin, or the uplink of a parent, so that a download takes a second and a half.
 RATE = 32 * MIB
-LIMIT_S = 40        # of one dfget; the timeouts below are far shorter
+LIMIT_S = 90        # of one dfget; the timeouts below are far shorter
 # Silence of an origin or a parent is an error after this.
 IMPATIENT = {"download": {"pieceTimeout": "2s", "collectedPieceTimeout": "2s"}}
 TRAFFIC = "dragonfly_client_download_traffic"
@@ -122,7 +122,7 @@ def test_the_parent_is_stopped(build):
         os.kill(parent.process.pid, signal.SIGSTOP)
         begin = time.monotonic()
         w.right(process, child)
-        assert time.monotonic() - begin < 15
+        assert time.monotonic() - begin < PATIENCE_S
         assert w.origin.bytes() < SIZE
 
 
@@ -131,7 +131,7 @@ def test_the_parent_ends_in_the_middle_of_an_upload(build):
         begin = time.monotonic()
         code = parent.stop(signal.SIGTERM)
         assert code == 0, f"{code}\n{parent.log()[-2000:]}"
-        assert time.monotonic() - begin < 30
+        assert time.monotonic() - begin < PATIENCE_S
         w.right(process, child)
 
 
@@ -341,10 +341,10 @@ def test_the_origin_dies(build):
 
 
 def test_the_origin_changes_its_content(build):
+    """After the peer and the seed have asked for it, with most of the pieces still to come. Who asked later would see the new content alone."""
     with world(build, rate=0) as w:
-        running = [w.start(p, "etag=one&etagafter=4") for p in w.cluster.peers]
-        for p, process in zip(w.cluster.peers, running):
-            w.wrong(process, p, "source changed while it was downloaded: the ETag", w.address())
+        peer = w.cluster.peers[0]
+        w.wrong(w.start(peer, "etag=one&etagafter=4"), peer, "source changed while it was downloaded: the ETag", w.address())
 
 
 # ---- dfget ----
@@ -358,7 +358,7 @@ def test_dfget_is_interrupted(build):
         second = w.start(peer)
         wait_middle(peer)
         first.send_signal(signal.SIGINT)
-        code, err = finish(first, 5, "the interrupted dfget")
+        code, err = finish(first, PATIENCE_S, "the interrupted dfget")
         assert code == 130, f"{code} {err}"
         left = [f for f in os.listdir(w.cluster.dir) if f.startswith((".first", "first"))]
         assert not left, left

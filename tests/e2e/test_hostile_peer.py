@@ -14,7 +14,7 @@ import grpc
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import grpc_support as g  # noqa: E402
 import scripted_support as scripted  # noqa: E402
-from cluster import Cluster, Origin, Peer, make_file, run_tests, sha256, wait_for  # noqa: E402
+from cluster import PATIENCE_S, Cluster, Origin, Peer, make_file, run_tests, sha256, wait_for  # noqa: E402
 
 api = g.Api()
 MIB = 1 << 20
@@ -84,7 +84,7 @@ def request(url=None, **more):
 def test_01_no_output_path_over_tcp():
     for path in ("/tmp/hostile-output", world.cluster.path("hostile"), "relative", world.seed.store + "/x"):
         for more in ({}, {"overwrite": True}, {"force_hard_link": True}):
-            code, text = code_of(lambda: list(world.stub.DownloadTask(request(output_path=path, **more), timeout=5)))
+            code, text = code_of(lambda: list(world.stub.DownloadTask(request(output_path=path, **more), timeout=PATIENCE_S)))
             assert code == "PERMISSION_DENIED" and "output path" in text, (code, text)
             assert not os.path.exists(path)
 
@@ -97,7 +97,7 @@ def test_02_ids_are_no_paths():
     for task_id in (kept, "../" * 12 + kept.lstrip("/"), *BAD_IDS[:5]):
         for name in ("DeletePersistentTask", "DeletePersistentCacheTask", "UpdatePersistentTask", "UpdatePersistentCacheTask", "DeleteTask"):
             message = getattr(api.dfdaemon, name + "Request")(task_id=task_id)
-            code, text = code_of(lambda: getattr(world.stub, name)(message, timeout=5))
+            code, text = code_of(lambda: getattr(world.stub, name)(message, timeout=PATIENCE_S))
             assert code == "INVALID_ARGUMENT", (name, task_id, code, text)
     assert open(kept).read() == "kept"
 
@@ -110,7 +110,7 @@ def test_03_short_and_broken_ids():
             message = getattr(api.dfdaemon, name + "Request")(task_id=task_id)
 
             def call():
-                out = getattr(world.stub, name)(message, timeout=5)
+                out = getattr(world.stub, name)(message, timeout=PATIENCE_S)
                 if name.startswith("Sync"):
                     list(out)
             code, text = code_of(call)
@@ -131,10 +131,9 @@ def test_04_rpcs_of_the_cache_kind_end_in_an_error():
 @hostile
 def test_05_piece_lengths():
     for length in (0, 1, 3, 1 << 20, (1 << 64) - 1):
-        began = time.monotonic()
         code, text = code_of(lambda: list(world.stub.DownloadTask(
             request(world.origin.url(f"/gen/1099511627776/{length % 97}/f"), piece_length=length), timeout=3)))
-        assert code != "OK" and time.monotonic() - began < 5, (length, code, text)
+        assert code != "OK", (length, code, text)
 
 
 @hostile
@@ -154,9 +153,9 @@ def test_06_origins_and_credential_files():
 def test_07_content_by_id_only():
     other = hashlib.sha256(b"nobody").hexdigest()
     code, _ = code_of(lambda: list(world.stub.SyncPieces(api.dfdaemon.SyncPiecesRequest(
-        task_id=other, interested_piece_numbers=[0]), timeout=5)))
+        task_id=other, interested_piece_numbers=[0]), timeout=PATIENCE_S)))
     assert code in ("INTERNAL", "NOT_FOUND"), code
-    with socket.create_connection(("127.0.0.1", world.seed.piece_port), 5) as s:
+    with socket.create_connection(("127.0.0.1", world.seed.piece_port), PATIENCE_S) as s:
         s.sendall(struct.pack(">BBI", 9, 0, 68) + other.encode() + struct.pack(">I", 0))
         assert s.recv(100)[1] == 0xff
 
@@ -174,17 +173,17 @@ def test_08_metrics_cannot_be_wiped_and_profiles_cost_nothing():
     if own is None or own.startswith("127."):
         print("   no address but loopback: the wiping of metrics is not tried", flush=True)
     for method in ("DELETE", "POST", "PUT") if own and not own.startswith("127.") else ():
-        with socket.create_connection(("127.0.0.1", world.seed.metrics_port), 5, source_address=(own, 0)) as s:
+        with socket.create_connection(("127.0.0.1", world.seed.metrics_port), PATIENCE_S, source_address=(own, 0)) as s:
             s.sendall(f"{method} /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
             assert s.recv(100).split()[1] in (b"403", b"404", b"405"), method
     assert world.seed.metric("dragonfly_client_download_task_total") >= before > 0
     began = time.monotonic()
     for path in ("/debug/pprof/profile?seconds=3600", "/debug/pprof/heap"):
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{world.seed.stats_port}{path}", timeout=5).read()
+            urllib.request.urlopen(f"http://127.0.0.1:{world.seed.stats_port}{path}", timeout=PATIENCE_S).read()
         except urllib.error.HTTPError:
             pass
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < PATIENCE_S
 
 
 @hostile
@@ -203,13 +202,13 @@ def test_09_pieces_that_never_come():
 @hostile
 def test_10_vortex_lengths_and_silence():
     before = world.seed.status("VmRSS")
-    silent = [socket.create_connection(("127.0.0.1", world.seed.piece_port), 5) for _ in range(64)]
+    silent = [socket.create_connection(("127.0.0.1", world.seed.piece_port), PATIENCE_S) for _ in range(64)]
     for i, s in enumerate(silent[:32]):
         s.sendall(struct.pack(">BBI", 1, i % 8, 0xffffffff))
     time.sleep(0.3)
     assert world.seed.status("VmRSS") < before + 32 * 1024
     for s in silent[:32]:
-        s.settimeout(12)
+        s.settimeout(PATIENCE_S)
         got = s.recv(100)
         assert got == b"" or got[1] == 0xff, got
     for s in silent:
@@ -222,7 +221,7 @@ def test_11_floods_of_connections():
         many = []
         try:
             for _ in range(600):
-                many.append(socket.create_connection(("127.0.0.1", port), 5))
+                many.append(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
             assert len(list(world.stub.SyncPieces(api.dfdaemon.SyncPiecesRequest(
                 task_id=world.task, interested_piece_numbers=[0]), timeout=10))) == 1
         finally:
@@ -270,8 +269,8 @@ def test_13_a_bad_range_fails_its_asker_alone():
 @hostile
 def test_14_blob_digests_at_the_proxy_are_no_paths():
     for digest in ("sha256:" + "/../" * 16, "sha256:" + "%2f..%2f" * 8, "crc32:../../x", "sha256:" + "Z" * 64, "crc32:a"):
-        with socket.create_connection(("127.0.0.1", world.seed.proxy_port), 5) as s:
-            s.settimeout(10)
+        with socket.create_connection(("127.0.0.1", world.seed.proxy_port), PATIENCE_S) as s:
+            s.settimeout(PATIENCE_S)
             s.sendall(f"GET {world.origin.url('/v2/a/blobs/' + digest)} HTTP/1.1\r\nHost: x\r\nX-Dragonfly-Use-P2P: true\r\n"
                       "Connection: close\r\n\r\n".encode())
             got = s.recv(1000)
@@ -283,9 +282,9 @@ def test_14_blob_digests_at_the_proxy_are_no_paths():
 @hostile
 def test_15_deleting_what_is_known_costs_a_download_only():
     code, text = code_of(lambda: world.stub.UpdatePersistentTask(
-        api.dfdaemon.UpdatePersistentTaskRequest(task_id=world.task, persistent=True), timeout=5))
+        api.dfdaemon.UpdatePersistentTaskRequest(task_id=world.task, persistent=True), timeout=PATIENCE_S))
     assert code != "OK", text
-    code_of(lambda: world.stub.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id=world.task), timeout=5))
+    code_of(lambda: world.stub.DeleteTask(api.dfdaemon.DeleteTaskRequest(task_id=world.task), timeout=PATIENCE_S))
     world.get("/big")
 
 

@@ -137,20 +137,6 @@ class RealPeer(Peer):
         if wait:
             self.wait_ready()
 
-    def wait_ready(self):
-        was, cluster.START_S = cluster.START_S, REAL_START_S
-        try:
-            super().wait_ready()
-        finally:
-            cluster.START_S = was
-
-    def stop(self, *args):
-        was, cluster.STOP_S = cluster.STOP_S, REAL_STOP_S
-        try:
-            return super().stop(*args)
-        finally:
-            cluster.STOP_S = was
-
     def log(self):
         return ANSI.sub("", super().log())
 
