@@ -57,6 +57,7 @@ struct engine_options {
 struct engine {
 	struct engine_options o;
 	struct map tasks;               /* kind and id -> struct task */
+	size_t asked;                   /* tasks that have callers */
 	struct list imports;            /* import.link */
 	struct parent_channels *channels;
 	struct limit download, source, prefetch;

@@ -115,7 +115,8 @@ caller_free(struct task_caller *c)
 	struct task *t = c->task;
 
 	list_del(&c->link);
-	t->caller_count--;
+	if (--t->caller_count == 0)
+		t->engine->asked--;
 	if (c->series != NULL)
 		c->series->running--;
 	loop_timer_clear(t->engine->o.loop, &c->deadline);
@@ -438,6 +439,22 @@ set_rules(struct task_caller *c, enum store_kind kind)
 		c->download.disable_back_to_source = false;
 }
 
+/* One more task that somebody asks for. What is all on file costs no download, and children that only watch are not counted. */
+static int
+check_room(struct engine *g, enum store_kind kind, const char *id, const struct task *t, struct err *e)
+{
+	uint32_t most = g->o.config->x.download.max_concurrent_tasks;
+	const struct store_task *store;
+
+	if (g->asked < most || (t != NULL && t->caller_count > 0))
+		return 0;
+	store = store_task_find(g->o.store, kind, id);
+	if (store != NULL && store->finished_at != 0)
+		return 0;
+	return err_set(e, ERR_RESOURCE_EXHAUSTED, "server is overloaded: more than %u tasks at once (x.download.maxConcurrentTasks), please retry later",
+	    (unsigned)most);
+}
+
 struct task_caller *
 task_request(struct engine *g, const struct task_request *r, const struct task_caller_events *ev, void *ctx, struct err *e)
 {
@@ -449,12 +466,9 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	if (check_request(g, r->download, e) < 0 || find_id(r, id, e) < 0)
 		return NULL;
 	t = task_find(g, r->kind, id);
+	if (check_room(g, r->kind, id, t, e) < 0)
+		return NULL;
 	if (t == NULL) {
-		if (g->tasks.count >= g->o.config->x.download.max_concurrent_tasks) {
-			err_set(e, ERR_RESOURCE_EXHAUSTED, "server is overloaded: more than %u tasks at once (x.download.maxConcurrentTasks), please retry later",
-			    (unsigned)g->o.config->x.download.max_concurrent_tasks);
-			return NULL;
-		}
 		store = store_task_begin(g->o.store, r->kind, id, clock_wall_ns(), e);
 		if (store == NULL)
 			return NULL;
@@ -487,7 +501,8 @@ task_request(struct engine *g, const struct task_request *r, const struct task_c
 	c->asked_at = clock_wall_ns();
 	peer_id_make(c->peer_id, g->o.config->host.ip, g->o.config->host.hostname, g->o.config->seed_peer.enable);
 	list_add_tail(&t->callers, &c->link);
-	t->caller_count++;
+	if (t->caller_count++ == 0)
+		g->asked++;
 	g->metrics.download_started++;
 	if (c->download.timeout != NULL && c->download.timeout->seconds > 0 && c->download.timeout->seconds < 1000000000)
 		loop_timer_set(g->o.loop, &c->deadline, c->download.timeout->seconds * 1000 + c->download.timeout->nanos / 1000000,

@@ -47,10 +47,15 @@ def test_tasks_at_once_are_bounded(build):
         os.mkdir(c.path("o"))
         for name in "abc":
             make_file(c.path(f"o/{name}"), 8 * MIB)
-        slow = Origin(build, c.path("o"), rate=100000)
+        slow, quick = Origin(build, c.path("o"), rate=100000), Origin(build, c.path("o"))
         try:
+            code, err = peer.dfget(quick.url("/a"), c.path("quick1"))
+            assert code == 0, err
             running = [peer.dfget_start(slow.url(f"/{name}"), c.path(name)) for name in "ab"]
-            wait_for(lambda: peer.metric("dragonfly_client_download_task_total") >= 2, WAIT_S, "two tasks run")
+            wait_for(lambda: peer.metric("dragonfly_client_download_task_total") >= 3, WAIT_S, "two tasks run")
+            # What is on file is given all the same.
+            code, err = peer.dfget(quick.url("/a"), c.path("quick2"))
+            assert code == 0, err
             code, err = peer.dfget(slow.url("/c"), c.path("c"))
             assert code == 1 and "more than 2 tasks at once (x.download.maxConcurrentTasks)" in err, (code, err)
             ask = urllib.request.Request(f"http://127.0.0.1:{slow.port}/c", headers={"X-Dragonfly-Use-P2P": "true"})
@@ -66,6 +71,7 @@ def test_tasks_at_once_are_bounded(build):
             wait_for(lambda: peer.dfget(slow.url("/_stats?x"), c.path("s"), "--overwrite")[0] == 0, WAIT_S, "room for another task")
         finally:
             slow.stop()
+            quick.stop()
         peer.stop()
         # And its log is one of JSON objects.
         lines = [json.loads(line) for line in peer.log().splitlines()]
