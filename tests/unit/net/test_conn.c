@@ -1,47 +1,19 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "conn_end.h"
 
-#include <cmocka.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/buf.h"
-#include "base/clock.h"
-#include "base/err.h"
 #include "base/mem.h"
-#include "net/conn.h"
 #include "net/dns.h"
 #include "net/listener.h"
-#include "net/loop.h"
 #include "net/os/sockopt.h"
 
-#define LIMIT_MS 20000
 #define BULK (8u * 1024 * 1024)
-
-/* One end of a connection and what happened to it. */
-struct end {
-	struct conn *conn;
-	struct buf in;
-	size_t take_max;        /* 0: all */
-	size_t offered;
-	bool open;
-	bool eof;
-	bool closed;
-	bool no_eof_event;
-	int drains;
-	int writables;
-	struct err why;
-	size_t bulk_left;
-	const uint8_t *bulk;
-};
 
 struct world {
 	struct loop *loop;
@@ -50,89 +22,9 @@ struct world {
 	struct end b;           /* is accepted */
 	int accepted_fd;
 	bool keep_fd;
+	bool no_eof_event;      /* b has none */
 };
 
-static void
-on_open(struct conn *c, void *ctx)
-{
-	struct end *e = ctx;
-
-	assert_ptr_equal(c, e->conn);
-	assert_false(e->open);
-	e->open = true;
-}
-
-static size_t
-on_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
-{
-	struct end *e = ctx;
-
-	(void)c;
-	assert_true(n > 0);
-	e->offered = n;
-	if (e->take_max > 0 && n > e->take_max)
-		n = e->take_max;
-	buf_append(&e->in, p, n);
-	return n;
-}
-
-static void
-on_eof(struct conn *c, void *ctx)
-{
-	struct end *e = ctx;
-
-	(void)c;
-	assert_false(e->eof);
-	e->eof = true;
-}
-
-static void
-on_drain(struct conn *c, void *ctx)
-{
-	(void)c;
-	((struct end *)ctx)->drains++;
-}
-
-static void
-push_bulk(struct end *e)
-{
-	while (e->bulk_left > 0) {
-		size_t n = conn_send_some(e->conn, e->bulk + BULK - e->bulk_left, e->bulk_left);
-
-		e->bulk_left -= n;
-		if (n == 0) {
-			conn_want_write(e->conn);
-			return;
-		}
-	}
-}
-
-static void
-on_writable(struct conn *c, void *ctx)
-{
-	struct end *e = ctx;
-
-	(void)c;
-	e->writables++;
-	push_bulk(e);
-}
-
-static void
-on_close(struct conn *c, void *ctx, const struct err *why)
-{
-	struct end *e = ctx;
-
-	assert_false(e->closed);
-	e->closed = true;
-	e->why = *why;
-	e->conn = NULL;
-	/* Harmless on a connection that ends itself. */
-	conn_abort(c);
-}
-
-static const struct conn_events events = {
-	.on_open = on_open, .on_data = on_data, .on_eof = on_eof, .on_drain = on_drain, .on_writable = on_writable, .on_close = on_close,
-};
 static const struct conn_events no_eof = {.on_data = on_data, .on_close = on_close};
 
 static void
@@ -144,7 +36,7 @@ on_accept(void *ctx, int fd, const struct addr *peer)
 	(void)peer;
 	w->accepted_fd = fd;
 	if (!w->keep_fd)
-		w->b.conn = conn_adopt(w->loop, fd, &none, w->b.no_eof_event ? &no_eof : &events, &w->b);
+		w->b.conn = conn_adopt(w->loop, fd, &none, w->no_eof_event ? &no_eof : &events, &w->b);
 }
 
 static struct world *
@@ -165,27 +57,15 @@ new_world(void)
 static void
 free_world(struct world *w)
 {
-	if (w->a.conn != NULL)
-		conn_abort(w->a.conn);
-	if (w->b.conn != NULL)
-		conn_abort(w->b.conn);
+	end_free(&w->a);
+	end_free(&w->b);
 	listener_free(w->listener);
 	loop_turn(w->loop, 0);
 	assert_int_equal(loop_timer_count(w->loop), 0);
 	assert_int_equal(loop_io_count(w->loop), 0);
 	loop_free(w->loop);
-	buf_free(&w->a.in);
-	buf_free(&w->b.in);
 	free(w);
 }
-
-#define RUN_UNTIL(w, condition) \
-	do { \
-		int64_t end_ = clock_mono_ms() + LIMIT_MS; \
-		while (!(condition) && clock_mono_ms() < end_) \
-			loop_turn((w)->loop, 50); \
-		assert_true(condition); \
-	} while (0)
 
 static void
 connect_both(struct world *w)
@@ -253,9 +133,7 @@ bulk_goes_from_the_callers_memory_with_back_pressure(void **state)
 	(void)state;
 	connect_both(w);
 	conn_pause_read(w->b.conn);
-	w->a.bulk = bulk;
-	w->a.bulk_left = BULK;
-	push_bulk(&w->a);
+	send_bulk(&w->a, bulk, BULK);
 	for (int i = 0; i < 20; i++)
 		loop_turn(w->loop, 1);
 	/* The reader stands still, so the writer must too, and nothing is queued here. */
@@ -319,7 +197,7 @@ without_an_eof_event_the_end_of_the_stream_ends_the_connection(void **state)
 	char want[200];
 
 	(void)state;
-	w->b.no_eof_event = true;
+	w->no_eof_event = true;
 	connect_both(w);
 	snprintf(want, sizeof(want), "%s: closed by the peer", conn_peer_text(w->b.conn));
 	conn_close(w->a.conn);
@@ -507,9 +385,7 @@ waits_end_the_connection_and_say_which(void **state)
 	connect_both(w);
 	conn_pause_read(w->b.conn);
 	conn_set_write_ms(w->a.conn, 50);
-	w->a.bulk = bulk;
-	w->a.bulk_left = BULK;
-	push_bulk(&w->a);
+	send_bulk(&w->a, bulk, BULK);
 	RUN_UNTIL(w, w->a.closed);
 	assert_non_null(strstr(w->a.why.text, ": nothing could be sent for 50 ms"));
 	free(bulk);

@@ -1,122 +1,29 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "conn_end.h"
 
-#include <cmocka.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/buf.h"
-#include "base/clock.h"
-#include "base/err.h"
 #include "base/mem.h"
-#include "net/conn.h"
-#include "net/loop.h"
 #include "net/tls.h"
 #include "net/tls_internal.h"
 #include "net/tls_sessions.h"
 #include "net/x509.h"
 
-#define LIMIT_MS 20000
 #define DIR "tests/vectors/tls/"
 #define BULK (4u * 1024 * 1024)
 
 static const char *const h2[] = {"h2", NULL};
 static const char *const http1[] = {"http/1.1", NULL};
 
-struct end {
-	struct conn *conn;
-	struct buf in;
-	bool open;
-	bool eof;
-	bool closed;
-	struct err why;
-	const uint8_t *bulk;
-	size_t bulk_left;
-	char alpn[32];
-	char sni[64];
-};
-
 struct world {
 	struct loop *loop;
 	struct end client;
 	struct end server;
 };
-
-static void
-on_open(struct conn *c, void *ctx)
-{
-	struct end *e = ctx;
-
-	e->open = true;
-	snprintf(e->alpn, sizeof(e->alpn), "%s", conn_tls_alpn(c));
-	snprintf(e->sni, sizeof(e->sni), "%s", conn_tls_sni(c));
-}
-
-static size_t
-on_data(struct conn *c, void *ctx, const uint8_t *p, size_t n)
-{
-	(void)c;
-	buf_append(&((struct end *)ctx)->in, p, n);
-	return n;
-}
-
-static void
-on_eof(struct conn *c, void *ctx)
-{
-	(void)c;
-	((struct end *)ctx)->eof = true;
-}
-
-static void
-push_bulk(struct end *e)
-{
-	while (e->bulk_left > 0) {
-		size_t n = conn_send_some(e->conn, e->bulk + BULK - e->bulk_left, e->bulk_left);
-
-		e->bulk_left -= n;
-		if (n == 0) {
-			conn_want_write(e->conn);
-			return;
-		}
-	}
-}
-
-static void
-on_writable(struct conn *c, void *ctx)
-{
-	(void)c;
-	push_bulk(ctx);
-}
-
-static void
-on_close(struct conn *c, void *ctx, const struct err *why)
-{
-	struct end *e = ctx;
-
-	(void)c;
-	e->closed = true;
-	e->why = *why;
-	e->conn = NULL;
-}
-
-static const struct conn_events events = {
-	.on_open = on_open, .on_data = on_data, .on_eof = on_eof, .on_writable = on_writable, .on_close = on_close,
-};
-
-#define RUN_UNTIL(w, condition) \
-	do { \
-		int64_t end_ = clock_mono_ms() + LIMIT_MS; \
-		while (!(condition) && clock_mono_ms() < end_) \
-			loop_turn((w)->loop, 50); \
-		assert_true(condition); \
-	} while (0)
 
 static struct tls_config *
 client_config(const struct tls_client_opts *o)
@@ -168,14 +75,10 @@ shake(struct tls_config *client, const char *name, struct tls_config *server)
 static void
 free_world(struct world *w)
 {
-	if (w->client.conn != NULL)
-		conn_abort(w->client.conn);
-	if (w->server.conn != NULL)
-		conn_abort(w->server.conn);
+	end_free(&w->client);
+	end_free(&w->server);
 	loop_turn(w->loop, 0);
 	loop_free(w->loop);
-	buf_free(&w->client.in);
-	buf_free(&w->server.in);
 	free(w);
 }
 
@@ -213,9 +116,7 @@ carries_bulk_with_back_pressure(void **state)
 	for (size_t i = 0; i < BULK; i++)
 		bulk[i] = (uint8_t)(i * 2654435761u >> 9);
 	conn_pause_read(w->client.conn);
-	w->server.bulk = bulk;
-	w->server.bulk_left = BULK;
-	push_bulk(&w->server);
+	send_bulk(&w->server, bulk, BULK);
 	for (int i = 0; i < 10; i++)
 		loop_turn(w->loop, 1);
 	assert_true(w->server.bulk_left > 0);
@@ -578,10 +479,10 @@ turn_to_tls(struct conn *c, void *ctx, const uint8_t *p, size_t n)
 {
 	struct end *e = ctx;
 
-	if (e->bulk != NULL && n > 0 && p[0] == 0x16) {
+	if (!conn_is_tls(c) && n > 0 && p[0] == 0x16) {
 		struct tls_config *sc = server_config(&plain_server);
 
-		e->bulk = NULL;
+		e->open = false;
 		conn_start_tls(c, sc, NULL);
 		tls_config_unref(sc);
 		return 0;
@@ -601,7 +502,6 @@ tls_may_begin_where_its_first_byte_is_seen(void **state)
 	w->loop = loop_new("tls", NULL);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
 	w->client.conn = conn_adopt(w->loop, fd[0], &(struct conn_opts){.tls = cc, .tls_name = "localhost"}, &events, &w->client);
-	w->server.bulk = (const uint8_t *)"not yet";
 	w->server.conn = conn_adopt(w->loop, fd[1], &(struct conn_opts){0}, &looking, &w->server);
 	RUN_UNTIL(w, w->client.open && conn_is_tls(w->server.conn));
 	conn_write(w->client.conn, "secret", 6, NULL);
