@@ -23,16 +23,6 @@ set_log(const struct get_options *o)
 	log_set_level(o->console ? level : LOG_OFF);
 }
 
-static int
-refuse_directory(const struct get_plan *p)
-{
-	struct err e;
-
-	err_set(&e, ERR_UNIMPLEMENTED, "unsupported %.*s download directory", SLICE_ARG(p->url.scheme));
-	report_download(&(struct get_end){.err = &e});
-	return 1;
-}
-
 int
 dfget_main(int argc, char **argv)
 {
@@ -51,7 +41,7 @@ dfget_main(int argc, char **argv)
 		report_validation(e.text);
 		code = 1;
 	} else if (get_is_directory(&o, &plan.url)) {
-		code = refuse_directory(&plan);
+		code = get_directory(&plan);
 	} else {
 		log_info("download to %s", plan.output != NULL ? plan.output : "standard output");
 		code = get_run(&plan);

@@ -145,6 +145,8 @@ void get_local_free(struct get_local *l);
 
 /* Downloads by the plan and reports; the exit code. */
 int get_run(struct get_plan *p);
+/* The same for a directory: a listing, then each file. */
+int get_directory(struct get_plan *p);
 /* Whether a signal asked us to stop; long writes look at it. */
 bool get_is_interrupted(void);
 
