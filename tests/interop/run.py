@@ -15,6 +15,7 @@ import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cases_cache  # noqa: E402
+import cases_directory  # noqa: E402
 import cases_restart  # noqa: E402
 import cases_tls  # noqa: E402
 from lab import ANSI, Lab, Programs, complaints, directions, traffic  # noqa: E402
@@ -499,6 +500,7 @@ def dfget_once(run, lab, get, peer, label, url, flags, digest):
 
 
 cases_cache.add(case, DFGET_S, SEEDS_KNOWN_S)
+cases_directory.add(case, DFGET_S)
 cases_restart.add(case, SEEDS_KNOWN_S)
 cases_tls.add(case)
 
