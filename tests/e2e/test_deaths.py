@@ -216,14 +216,14 @@ def test_the_scheduler_is_gone(build):
 def test_the_origin_cuts_once(build):
     with world(build, rate=0) as w:
         for switch in ("cut", "reset"):
-            running = [w.start(p, f"{switch}={MIB}&once", "--overwrite") for p in w.cluster.peers]
+            running = [w.start(p, f"{switch}={MIB}&until=5", "--overwrite") for p in w.cluster.peers]
             for p, process in zip(w.cluster.peers, running):
                 w.right(process, p)
 
 
 def test_the_origin_stalls_once(build):
     with world(build, rate=0, prepare=lambda p: merge(p.config, IMPATIENT)) as w:
-        running = [w.start(p, f"stall={MIB}&once") for p in w.cluster.peers]
+        running = [w.start(p, f"stall={MIB}&until=5") for p in w.cluster.peers]
         for p, process in zip(w.cluster.peers, running):
             w.right(process, p)
 
@@ -396,10 +396,13 @@ def small_disk(size):
         shutil.rmtree(directory)
 
 
-def test_the_disk_of_one_peer_is_full(build):
-    with small_disk(24 * MIB) as disk:
+@contextlib.contextmanager
+def world_with_a_small_disk(build, size):
+    """(world, peer, the other peer, whose store is on a disk of that size); None where that is not allowed."""
+    with small_disk(size) as disk:
         if disk is None:
             print("   skipped: mount is not allowed")
+            yield None
             return
 
         def prepare(p):
@@ -408,43 +411,42 @@ def test_the_disk_of_one_peer_is_full(build):
                 merge(p.config, {"storage": {"dir": p.store}})
 
         with world(build, prepare=prepare) as w:
-            roomy, full = w.cluster.peers
-            running = [w.start(p) for p in (roomy, full)]
-            w.wrong(running[1], full, "(?i)no space left|not enough space", "peer2|127.0.0.1|store|content_length")
-            w.right(running[0], roomy)
-            # It still does what fits.
-            code, err = full.dfget(w.url("small"), w.cluster.path("part"), "--range", "0-999")
-            assert code in (0, 1), err
+            yield w, *w.cluster.peers
+
+
+def test_the_disk_of_one_peer_is_full(build):
+    with world_with_a_small_disk(build, 24 * MIB) as made:
+        if made is None:
+            return
+        w, roomy, full = made
+        running = [w.start(p) for p in (roomy, full)]
+        w.wrong(running[1], full, "(?i)no space left|not enough space", "peer2|127.0.0.1|store|content_length")
+        w.right(running[0], roomy)
+        # It still does what fits.
+        code, err = full.dfget(w.url("small"), w.cluster.path("part"), "--range", "0-999")
+        assert code in (0, 1), err
 
 
 def test_the_disk_fills_up_in_the_middle(build):
-    with small_disk(64 * MIB) as disk:
-        if disk is None:
-            print("   skipped: mount is not allowed")
+    with world_with_a_small_disk(build, 64 * MIB) as made:
+        if made is None:
             return
-
-        def prepare(p):
-            if p.name == "peer2":
-                p.store = os.path.join(disk, "store")
-                merge(p.config, {"storage": {"dir": p.store}})
-
-        with world(build, prepare=prepare) as w:
-            roomy, full = w.cluster.peers
-            running = [w.start(p) for p in (roomy, full)]
-            wait_middle(full)
-            with contextlib.suppress(OSError), open(os.path.join(disk, "other"), "wb") as f:
-                for _ in range(64):
-                    f.write(bytes(MIB))
-                    f.flush()
-            w.right(running[0], roomy)
-            code, err = finish(running[1], LIMIT_S, "dfget at the full disk")
-            # What was set aside for the task is its own; where nothing could be, the error is clear.
-            if code == 0:
-                assert sha256(w.output(full)) == w.digest
-            else:
-                assert re.search("(?i)no space left", err), err
-                assert not os.path.exists(w.output(full))
-            assert full.process.poll() is None, full.log()[-2000:]
+        w, roomy, full = made
+        running = [w.start(p) for p in (roomy, full)]
+        wait_middle(full)
+        with contextlib.suppress(OSError), open(os.path.join(os.path.dirname(full.store), "other"), "wb") as f:
+            for _ in range(64):
+                f.write(bytes(MIB))
+                f.flush()
+        w.right(running[0], roomy)
+        code, err = finish(running[1], LIMIT_S, "dfget at the full disk")
+        # What was set aside for the task is its own; where nothing could be, the error is clear.
+        if code == 0:
+            assert sha256(w.output(full)) == w.digest
+        else:
+            assert re.search("(?i)no space left", err), err
+            assert not os.path.exists(w.output(full))
+        assert full.process.poll() is None, full.log()[-2000:]
 
 
 if __name__ == "__main__":

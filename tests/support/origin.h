@@ -14,7 +14,7 @@
  *   nohead            HEAD is answered 405      nototal          Content-Range with '*'
  *   wrongrange        206 for another range     gzip             says Content-Encoding: gzip
  *   cut=N  reset=N    closes, resets after N body bytes      stall=N   says nothing more after N body bytes
- *   once              cut, reset and stall only the first time that the target is asked for
+ *   once, until=K     cut, reset and stall only the first time, the first K times that the target is asked for
  *   lie=N             Content-Length is N more than what comes (N may be negative)
  *   status=C          answers C                 fail=K           ... only the first K times
  *   retryafter=S      with status: Retry-After  hang             takes the request and never answers

@@ -266,7 +266,7 @@ plan_stop(struct plan *p, const char *q, unsigned times)
 	} stops[] = {{"cut", ORIGIN_CLOSE}, {"reset", ORIGIN_RESET}, {"stall", ORIGIN_STALL}};
 
 	p->stop_after = UINT64_MAX;
-	if (is_on(q, "once") && times > 1)
+	if ((int64_t)times > number(q, "until", is_on(q, "once") ? 1 : INT64_MAX))
 		return;
 	for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
 		int64_t n = number(q, stops[i].name, -1);
