@@ -366,6 +366,70 @@ collection_of_thousands_changes_no_file_on_the_control_loop(void **state)
 	close_all(s);
 }
 
+#define SHARDED 700     /* tasks, each in a shard of its own: so many that other threads read ahead */
+
+static void
+start_without_an_index_takes_every_task(void **state)
+{
+	struct store_options o = test_options();
+	struct store *s;
+
+	(void)state;
+	o.sync = STORE_SYNC_NONE;
+	s = test_open_with(&o);
+	for (unsigned i = 0; i < SHARDED; i++)
+		test_download(s, i, PIECE);
+	store_close(s);
+	assert_int_equal(unlink(test_path("store/meta/index")), 0);
+	s = test_open_with(&o);
+	assert_int_equal(count(s), SHARDED);
+	assert_int_equal(used(s), SHARDED * PIECE);
+	for (unsigned i = 0; i < SHARDED; i += 99)
+		test_expect_whole(s, i, PIECE);
+	store_close(s);
+}
+
+static unsigned syncs;
+
+static int
+noted_sync(int fd)
+{
+	(void)fd;
+	syncs++;
+	return 0;
+}
+
+static void
+collection_syncs_a_directory_once_however_many_tasks_leave_it(void **state)
+{
+	struct store_gc_limits limits = { .task_ttl = HOUR };
+	struct store_sys sys = store_sys_posix;
+	struct store_options o = test_options();
+	struct store_gc_result r;
+	struct store *s;
+
+	(void)state;
+	sys.fdatasync = sys.fsync = noted_sync;
+	o.sys = &sys;
+	o.run = test_hold;
+	s = test_open_with(&o);
+	/* Of two shards. */
+	for (unsigned i = 0; i < 40; i++) {
+		test_download(s, i % 2 + 4096 * (i / 2), PIECE);
+		test_work();
+	}
+	store_gc_pass(s, NOW + 2 * HOUR, &limits, 100, &r);
+	assert_int_equal(r.expired, 40);
+	syncs = 0;
+	test_work();
+	assert_int_equal(syncs, 2);
+	assert_int_equal(used(s), 0);
+	/* And a new task waits for none. */
+	test_start(s, 0, PIECE);
+	assert_int_equal(syncs, 2);
+	close_all(s);
+}
+
 static void
 task_waits_a_bounded_time_for_the_old_files_of_its_name(void **state)
 {
@@ -453,6 +517,8 @@ main(void)
 		WITH_DIR(damaged_index_costs_no_task),
 		WITH_DIR(index_of_history_is_made_anew),
 		WITH_DIR(collection_goes_by_records),
+		WITH_DIR(start_without_an_index_takes_every_task),
+		WITH_DIR(collection_syncs_a_directory_once_however_many_tasks_leave_it),
 		WITH_DIR(task_waits_a_bounded_time_for_the_old_files_of_its_name),
 		WITH_DIR(collection_of_thousands_changes_no_file_on_the_control_loop),
 		WITH_DIR(check_knows_the_index),

@@ -494,6 +494,31 @@ deletions_in_one_run_do_not_come_back(void **state)
 	store_close(s);
 }
 
+static int
+failing_sync(int fd)
+{
+	(void)fd;
+	errno = EIO;
+	return -1;
+}
+
+/* A start that finds the mark syncs no directory again, so it must not be there when one is left unsynced. */
+static void
+mark_of_an_orderly_stop_needs_every_directory_synced(void **state)
+{
+	struct store_options o = test_options();
+	struct store_sys sys = store_sys_posix;
+
+	(void)state;
+	killed_after(download_one, STORE_SYNC_COMPLETE);
+	sys.fdatasync = sys.fsync = failing_sync;
+	o.sys = &sys;
+	store_close(test_open_with(&o));
+	assert_false(test_exists(test_path("store/CLEAN")));
+	store_close(test_open());
+	assert_true(test_exists(test_path("store/CLEAN")));
+}
+
 #define WITH_DIR(f) cmocka_unit_test_setup_teardown(f, test_setup, test_teardown)
 
 int
@@ -518,6 +543,7 @@ main(void)
 		WITH_DIR(newer_task_record_is_left_alone),
 		WITH_DIR(without_keep_the_old_store_goes),
 		WITH_DIR(deletions_in_one_run_do_not_come_back),
+		WITH_DIR(mark_of_an_orderly_stop_needs_every_directory_synced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
