@@ -105,6 +105,9 @@ after_content(struct store_job *job)
 	struct err e = {0};
 
 	s->shards[job->kind][store_shard(job->t->id)] &= (uint8_t)~SHARD_CONTENT_NEW;
+	/* Written out it may take a block more or less than before. */
+	if (job->t->file)
+		store_content_look(job->t);
 	if (job->covered > 0 && store_journal_append(job->t, &r, &e) < 0) {
 		log_warn("checkpoint not written task=%s error=\"%s\"", job->t->id, e.text);
 		end_job(job);

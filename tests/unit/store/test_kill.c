@@ -257,15 +257,33 @@ verify_outputs(void)
 	closedir(dir);
 }
 
+static int
+settle_file(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	int fd = type == FTW_F ? open(path, O_RDONLY) : -1;
+
+	(void)st;
+	(void)at;
+	if (fd < 0)
+		return 0;
+	fsync(fd);
+	close(fd);
+	return 0;
+}
+
 static int64_t
 verify(bool closes)
 {
-	struct store_options o = load_options();
-	int64_t start = clock_mono_ms(), took;
+	struct store_options o;
+	int64_t start, took;
 	bool is_lazy = chance(2) == 0;          /* serves while only the index was read */
 	struct err e = {0};
 	struct store *s;
 
+	/* A file system may give a file with gaps one block more, or take it back, when it writes it out: not while blocks are compared. */
+	nftw(test_path("store/content"), settle_file, 16, FTW_PHYS);
+	start = clock_mono_ms();
+	o = load_options();
 	o.run = is_lazy ? test_hold : NULL;
 	s = store_open(&o, &e);
 	took = clock_mono_ms() - start;
