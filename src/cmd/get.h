@@ -26,7 +26,7 @@ struct loop;
 struct get_options {
 	const char *url, *output;
 	bool transfer, overwrite, force_hard_link, recursive, disable_back_to_source, no_progress, quiet, console;
-	bool is_resume, no_daemon, fsync, insecure, print_task_id, exit_detail;
+	bool is_resume, no_daemon, fsync, insecure, netrc, continue_on_error, print_task_id, exit_detail;
 	const char *content_for_id, *digest, *application, *tag, *scheduling_policy, *endpoint, *daemon, *progress, *range, *user_agent,
 	    *user, *ca_cert;
 	struct option_number timeout, connect_timeout, speed_time, priority, piece_length, max_files, max_concurrent, retry, retry_delay,

@@ -377,6 +377,7 @@ download_all(const struct directory *d)
 	struct err e = {0};
 	pid_t *pids;
 	size_t next = 0;
+	bool goes_on = d->plan->o->continue_on_error;
 	int code = 0;
 
 	if (r.room > d->count)
@@ -386,14 +387,15 @@ download_all(const struct directory *d)
 	sigemptyset(&sa.sa_mask);
 	for (size_t i = 0; i < COUNT_OF(signals); i++)
 		sigaction(signals[i], &sa, NULL);
-	while (r.count > 0 || (code == 0 && caught == 0 && next < d->count)) {
+	while (r.count > 0 || ((code == 0 || goes_on) && caught == 0 && next < d->count)) {
 		int ended;
 
-		if (code == 0 && caught == 0 && next < d->count && r.count < r.room) {
+		if ((code == 0 || goes_on) && caught == 0 && next < d->count && r.count < r.room) {
 			const struct entry *n = &d->entries[next++];
 
 			if (n->url != NULL && start(d, n, &r, &e) < 0) {
 				code = fail(d, &e);
+				goes_on = false;
 				stop_all(&r, SIGTERM);
 			}
 			continue;
@@ -402,7 +404,8 @@ download_all(const struct directory *d)
 		if (ended != 0 && code == 0 && caught == 0) {
 			/* The first failure is the one that is told; the others are not waited for in vain. */
 			code = ended;
-			stop_all(&r, SIGTERM);
+			if (!goes_on)
+				stop_all(&r, SIGTERM);
 		}
 	}
 	for (size_t i = 0; i < COUNT_OF(signals); i++)

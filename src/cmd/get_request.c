@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/read_file.h"
 #include "cmd/get.h"
+#include "cmd/get_netrc.h"
 #include "config/local_addr.h"
 #include "net/pb_time.h"
 #include "peer/ids.h"
@@ -92,18 +93,37 @@ add_header_text(struct get_plan *p, const char *text, struct err *e)
 }
 
 static int
-add_user(struct get_plan *p, struct err *e)
+add_user(struct get_plan *p, struct slice user, struct err *e)
 {
 	struct buf b = BUF_INIT;
 	char *copy;
 
 	buf_append_str(&b, "Basic ");
-	base64_encode(slice_str(p->o->user), BASE64_STD, true, &b);
+	base64_encode(user, BASE64_STD, true, &b);
 	copy = arena_copy(&p->arena, buf_data(&b), b.len);
 	buf_free(&b);
 	if (copy == NULL)
 		return out_of_memory(e);
 	return add_header(p, slice_str("Authorization"), slice_str(copy), e);
+}
+
+/* A credential that was given otherwise comes first. */
+static int
+add_netrc(struct get_plan *p, struct err *e)
+{
+	struct buf user = BUF_INIT;
+	int rc;
+
+	if (p->url.user.n > 0 || p->url.password.n > 0 || !p->url.is_special)
+		return 0;
+	for (size_t i = 0; i < p->request.n_request_header; i++)
+		if (slice_ieq_str(p->request.request_header[i].key, "authorization"))
+			return 0;
+	rc = get_netrc_read(url_hostname(&p->url), &user, e);
+	if (rc == 0 && user.len > 0)
+		rc = add_user(p, buf_slice(&user), e);
+	buf_wipe(&user);
+	return rc;
 }
 
 static int
@@ -121,11 +141,13 @@ read_headers(struct get_plan *p, struct err *e)
 	}
 	if (o->user_agent != NULL && (rc = add_header(p, slice_str("User-Agent"), slice_str(o->user_agent), e)) != 0)
 		return rc;
-	if (o->user != NULL && (rc = add_user(p, e)) != 0)
+	if (o->user != NULL && (rc = add_user(p, slice_str(o->user), e)) != 0)
 		return rc;
 	for (size_t i = 0; i < o->headers.count; i++)
 		if ((rc = add_header_text(p, o->headers.items[i], e)) != 0)
 			return rc;
+	if (o->netrc && (rc = add_netrc(p, e)) != 0)
+		return rc;
 	return 0;
 }
 

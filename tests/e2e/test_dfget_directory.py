@@ -172,6 +172,12 @@ def test_files_at_once_and_the_first_failure(build):
         assert code == 1 and "no luck" in err and len(d.got) == 2 and d.tree() == {}, (err, len(d.got))
 
 
+def test_the_others_go_on_when_asked_to(build):
+    with Daemon({"a": b"x", "c": b"z"}, listed=["s3://b/p/b"]) as d:
+        code, err = d.run(build, "s3://b/p/", "--continue-on-error", "--max-concurrent-requests", "1")
+        assert code == 1 and err.count("no b here") == 1 and d.tree() == {"a": b"x", "c": b"z"}, (err, d.tree())
+
+
 def test_signals_end_all(build):
     def hold(d, key, context):
         over = threading.Event()

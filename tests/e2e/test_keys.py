@@ -44,21 +44,20 @@ def test_a_seed_asks_the_origin_for_who_may_not(build):
 def test_tasks_at_once_are_bounded(build):
     with Cluster(build, peers=1, seed=False, config={"x": {"download": {"maxConcurrentTasks": 2}, "log": {"format": "json"}}}) as c:
         peer = c.peers[0]
-        os.mkdir(c.path("o"))
-        for name in "abc":
-            make_file(c.path(f"o/{name}"), 8 * MIB)
-        slow, quick = Origin(build, c.path("o"), rate=100000), Origin(build, c.path("o"))
+        origin = Origin(build)
         try:
-            code, err = peer.dfget(quick.url("/a"), c.path("quick1"))
+            def get(name, path):
+                return peer.dfget(origin.url(path), c.path(name), "--overwrite")
+            code, err = get("stored", "/gen/1K/1")
             assert code == 0, err
-            running = [peer.dfget_start(slow.url(f"/{name}"), c.path(name)) for name in "ab"]
+            running = [peer.dfget_start(origin.url(f"/gen/8M/{i}?drip=50000"), c.path(f"slow{i}")) for i in range(2)]
             wait_for(lambda: peer.metric("dragonfly_client_download_task_total") >= 3, WAIT_S, "two tasks run")
             # What is on file is given all the same.
-            code, err = peer.dfget(quick.url("/a"), c.path("quick2"))
+            code, err = get("again", "/gen/1K/1")
             assert code == 0, err
-            code, err = peer.dfget(slow.url("/c"), c.path("c"))
+            code, err = get("third", "/gen/1K/2")
             assert code == 1 and "more than 2 tasks at once (x.download.maxConcurrentTasks)" in err, (code, err)
-            ask = urllib.request.Request(f"http://127.0.0.1:{slow.port}/c", headers={"X-Dragonfly-Use-P2P": "true"})
+            ask = urllib.request.Request(origin.url("/gen/1K/3"), headers={"X-Dragonfly-Use-P2P": "true"})
             ask.set_proxy(f"127.0.0.1:{peer.proxy_port}", "http")
             try:
                 urllib.request.urlopen(ask, timeout=WAIT_S)
@@ -68,10 +67,9 @@ def test_tasks_at_once_are_bounded(build):
             for p in running:
                 p.terminate()
                 finish(p, WAIT_S, "dfget ends")
-            wait_for(lambda: peer.dfget(slow.url("/_stats?x"), c.path("s"), "--overwrite")[0] == 0, WAIT_S, "room for another task")
+            wait_for(lambda: get("third", "/gen/1K/2")[0] == 0, WAIT_S, "room for another task")
         finally:
-            slow.stop()
-            quick.stop()
+            origin.stop()
         peer.stop()
         # And its log is one of JSON objects.
         lines = [json.loads(line) for line in peer.log().splitlines()]
@@ -147,6 +145,37 @@ def test_signed_urls_are_in_no_message(build):
             origin.stop()
         c.peers[0].stop()
         assert "SECRET" not in c.peers[0].log(), c.peers[0].log()
+
+
+def test_credentials_of_netrc(build):
+    with Cluster(build, peers=1, seed=False) as c:
+        origin = Origin(build)
+        netrc = c.path("netrc")
+        os.environ["NETRC"] = netrc
+
+        def get(text, *flags, user="me:a%20b"):
+            with open(netrc, "w") as f:
+                f.write(text)
+            return c.peers[0].dfget(origin.url(f"/gen/1K/1?basic={user}&{get.count}"), c.path(f"n{get.count}"), *flags)
+        get.count = 0
+        entry = 'machine 127.0.0.1\n\tlogin me password "a b"\n'
+        rows = ((entry, (), 1), (entry, ("--netrc",), 0), (f"machine other login x password y\n{entry}", ("--netrc",), 0),
+                (f"macdef init\nmachine 127.0.0.1 login bad\n\n{entry}", ("--netrc",), 0), (f'default login me password "a b"', ("--netrc",), 0),
+                (f"machine 127.0.0.1 login no password no\n{entry}", ("--netrc",), 1), ("machine", ("--netrc",), 1), ("", ("--netrc",), 1),
+                ("machine 127.0.0.1 login no password no", ("--netrc", "-u", "me:a b"), 0),
+                (entry, ("--netrc", "-H", "Authorization: Basic bm86bm8="), 1))
+        try:
+            for text, flags, want in rows:
+                get.count += 1
+                code, err = get(text, *flags)
+                assert code == want and (want == 0 or "401" in err), (text, flags, code, err)
+            os.unlink(netrc)
+            os.mkdir(netrc)
+            code, err = c.peers[0].dfget(origin.url("/gen/1K/1?dir"), c.path("dir"), "--netrc")
+            assert code == 1 and f"read {netrc}" in err, err
+        finally:
+            del os.environ["NETRC"]
+            origin.stop()
 
 
 def test_service_managers_hear_when_it_serves(build):
