@@ -28,6 +28,7 @@
 #define TICK_MS 1000
 #define GC_BUDGET 2000
 #define GC_SLICE_NS 5000000     /* nobody waits longer for the loop because of a collection */
+#define GC_WAIT_MS 20           /* files of those collected are being removed; more wait for it */
 /* Connections to the scheduler inside: one of each host of a large cluster, and some. */
 #define SCHEDULER_CONNECTIONS 20000
 
@@ -133,7 +134,7 @@ collect_garbage(void *ctx)
 	store_gc_pass(d->parts.store, clock_wall_ns(), &limits, GC_BUDGET, &r);
 	if (r.expired > 0 || r.evicted > 0)
 		log_info("collected tasks expired=%zu evicted=%zu bytes=%llu", r.expired, r.evicted, (unsigned long long)r.freed);
-	loop_timer_set(d->parts.loop, &d->gc, r.has_more ? 1 : c->gc.interval_ms, collect_garbage, d);
+	loop_timer_set(d->parts.loop, &d->gc, r.is_waiting ? GC_WAIT_MS : r.has_more ? 1 : c->gc.interval_ms, collect_garbage, d);
 }
 
 /* ---- load ---- */

@@ -154,8 +154,11 @@ is_late(const struct pass *in)
 static bool
 spend(struct pass *in)
 {
-	if (in->budget == 0 || (in->has_spent && is_late(in)) || (!in->is_now && in->s->trash_count >= STORE_TRASH_MAX)) {
+	bool is_full = !in->is_now && in->s->trash_count >= STORE_TRASH_MAX;
+
+	if (is_full || in->budget == 0 || (in->has_spent && is_late(in))) {
 		in->result->has_more = true;
+		in->result->is_waiting = is_full;
 		return false;
 	}
 	in->budget--;
@@ -396,7 +399,7 @@ store_gc_pass(struct store *s, int64_t now, const struct store_gc_limits *limits
 	*out = (struct store_gc_result){0};
 	/* What was collected waits for its removal: first things first. */
 	if (s->trash_count >= STORE_TRASH_MAX) {
-		out->has_more = true;
+		out->has_more = out->is_waiting = true;
 		return;
 	}
 	in.end_ns = limits->max_ns > 0 ? clock_mono_ns() + limits->max_ns : 0;

@@ -284,6 +284,7 @@ struct store_gc_result {
 	size_t evicted;
 	uint64_t freed;                 /* bytes given back to the file system */
 	bool has_more;                  /* the budget ended first: call again soon */
+	bool is_waiting;                /* ... but in a while: as many tasks as may wait for the removal of their files do */
 };
 
 /*

@@ -36,6 +36,7 @@
 #define ZERO_CRC 0xd202ef8d     /* crc32 of one zero byte */
 #define SLICE_NS 5000000        /* as the daemon does it */
 #define SLICE_TASKS 2000
+#define WAIT_NS 20000000
 #define BIG_PIECE ((size_t)4 << 20)
 #define ROUNDS_MAX 99
 
@@ -359,12 +360,12 @@ collect(struct store *s, const char *what, const struct store_gc_limits *limits)
 			expired += r.expired;
 			evicted += r.evicted;
 			slices++;
-			again = clock_mono_ns() + 1000000;
+			again = clock_mono_ns() + (r.is_waiting ? WAIT_NS : 1000000);
 		}
 		store_jobs_collect();
 		passes += loop_seconds() - cpu;
 		serve(s, id);
-		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
 	}
 	all = cpu_since(all);
 	printf("collection, %s: %zu expired, %zu evicted in %.3f s; processor %.3f s (user %.3f, system %.3f), of it the loop %.3f s in %zu slices, "
