@@ -197,7 +197,7 @@ fill(struct store *s, unsigned tasks, unsigned pieces)
 
 #define FILES 3         /* of a task: record, journal, content */
 
-static void
+static _Noreturn void
 stop(const char *what, const char *path)
 {
 	fprintf(stderr, "bench_store: %s %s: ", what, path);
