@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import cluster  # noqa: E402
 from cluster import Cluster, Peer, merge, to_yaml, wait_for  # noqa: E402
 
-KEEP_LOGS = os.environ.get("INTEROP_LOGS", "")     # a directory that gets the logs of the last case
+KEEP_LOGS = os.environ.get("INTEROP_LOGS", "")     # a directory that gets the logs of each cluster, in a directory of its own
 REAL_START_S = 60       # it samples its host first, and the machine may be busy
 REAL_STOP_S = 30
 GO_START_S = 30
@@ -290,10 +290,12 @@ class Lab(Cluster):
 
     def close(self):
         if KEEP_LOGS:
+            kept = os.path.join(KEEP_LOGS, os.path.basename(self.dir))
+            os.makedirs(kept)
             for p in self.all:
-                shutil.copy(p.log_path, f"{KEEP_LOGS}/{p.name}.log")
+                shutil.copy(p.log_path, f"{kept}/{p.name}.log")
             for i, scheduler in enumerate(self.schedulers):
-                shutil.copy(f"{scheduler.home}/out", f"{KEEP_LOGS}/scheduler{i}.log")
+                shutil.copy(f"{scheduler.home}/out", f"{kept}/scheduler{i}.log")
         super().close()
         for scheduler in self.schedulers:
             scheduler.stop()

@@ -50,9 +50,11 @@ class GoManager:
             raise
 
     def start_database(self):
-        subprocess.run([which("mariadb-install-db"), "--no-defaults", f"--datadir={self.home}/db", "--skip-test-db",
-                        "--auth-root-authentication-method=normal"] + (["--user=root"] if os.getuid() == 0 else []),
-                       stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=DATABASE_START_S, env={**os.environ, "PATH": PATH})
+        made = subprocess.run([which("mariadb-install-db"), "--no-defaults", f"--datadir={self.home}/db", "--skip-test-db",
+                               "--auth-root-authentication-method=normal"] + (["--user=root"] if os.getuid() == 0 else []),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=DATABASE_START_S, env={**os.environ, "PATH": PATH})
+        assert made.returncode == 0, made.stdout[-2000:]
         with open(f"{self.home}/init.sql", "w") as f:
             f.write("CREATE DATABASE manager;\n")
         # Nobody but this test sees the port for its short life: no passwords, and nothing has to outlive a power cut.
@@ -246,7 +248,8 @@ def register(case):
             assert state == "SUCCESS", lab.manager.rest("GET", f"/jobs/{number}")
             assert lab.seed.metric("dragonfly_client_download_traffic", type="BACK_TO_SOURCE") == run.size
             run.fetch(lab, lab.peers, url, digest)
-            assert run.origin_times() <= 1.05, f"origin read {run.origin_times():.3f} times"
+            why = [line for line in lab.peers[0].log().splitlines() if "to the source" in line or " WARN " in line]
+            assert run.origin_times() <= 1.05, f"origin read {run.origin_times():.3f} times: {why}"
 
     @case("manager", "redis", "scheduler", "dfdaemon")
     def manager_and_peers_of_both_makes(run):
@@ -296,7 +299,8 @@ def register(case):
                 assert run.origin_times(size) <= 2.05
             asked = [len(set(re.findall(r"\b[0-9a-f]{64}\b", s.log()))) for s in lab.schedulers]
             print(f"    50 tasks, by scheduler {asked}")
-            assert sum(asked) >= 50 and min(asked) > 0, f"{asked}"
+            # The file at which a death is noticed goes to the source; which scheduler it would have had is luck.
+            assert sum(asked) >= 50 - 2 and min(asked) > 0, f"{asked}"
 
     @case("manager", "redis", "scheduler")
     def manager_clocks_ten_minutes_apart(run):
