@@ -16,7 +16,7 @@
 #define ABANDONED_NS ((int64_t)24 * 3600 * 1000000000)  /* a partial task that nobody touched for a day */
 #define FAILED_NS ((int64_t)3600 * 1000000000)          /* a failed task with nothing on disk: who asks for what is not there fills no memory */
 #define CRITICAL_PERCENT 95                             /* from here on younger partial tasks go, too */
-#define EVICT_NOW_NS ((int64_t)10 * 1000000)            /* for a task that begins; the control loop waits */
+#define EVICT_NOW_NS ((int64_t)250 * 1000000)           /* for a task that begins; the control loop waits, seldom so long: else it would be refused on a busy machine */
 #define DROP_HERE_MAX ((uint64_t)16 << 20)              /* its pages are gone in a millisecond; of more, another thread takes care */
 #define BUSY_AGAIN_NS ((int64_t)60 * 1000000000)        /* an expired task in use is looked at again after this */
 
