@@ -50,10 +50,12 @@ class GoManager:
             raise
 
     def start_database(self):
+        # A directory of its own: a database that starts removes all temporary tables that it finds, those of others too.
+        os.mkdir(f"{self.home}/tmp")
         made = subprocess.run([which("mariadb-install-db"), "--no-defaults", f"--datadir={self.home}/db", "--skip-test-db",
                                "--auth-root-authentication-method=normal"] + (["--user=root"] if os.getuid() == 0 else []),
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=DATABASE_START_S, env={**os.environ, "PATH": PATH})
+                              timeout=DATABASE_START_S, env={**os.environ, "PATH": PATH, "TMPDIR": f"{self.home}/tmp"})
         assert made.returncode == 0, made.stdout[-2000:]
         with open(f"{self.home}/init.sql", "w") as f:
             f.write("CREATE DATABASE manager;\n")
@@ -61,6 +63,7 @@ class GoManager:
         with open(f"{self.home}/db.log", "a") as log:
             self.database = subprocess.Popen(
                 [which("mariadbd"), "--no-defaults", f"--datadir={self.home}/db", f"--socket={self.home}/db.sock", f"--port={self.db_port}",
+                 f"--tmpdir={self.home}/tmp",
                  "--bind-address=127.0.0.1", "--skip-grant-tables", "--innodb-flush-log-at-trx-commit=0", f"--init-file={self.home}/init.sql"] +
                 (["--user=root"] if os.getuid() == 0 else []), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.wait_port(self.database, self.db_port, "db", DATABASE_START_S)
