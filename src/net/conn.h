@@ -123,9 +123,6 @@ int conn_write(struct conn *c, const void *p, size_t n, struct err *e);
 size_t conn_send_some(struct conn *c, const void *p, size_t n);
 /* conn_write of the first and conn_send_some of the rest, in one call to the system where that can be: how many bytes of the rest went. */
 size_t conn_write_then_some(struct conn *c, const void *first, size_t first_n, const void *p, size_t n);
-/* conn_write of the first, and then n bytes of a file at `at` past our memory: how many of those went. 0 too where that cannot be (TLS, a
- * system without such a call, a file or socket in trouble): then conn_send_some goes on, or says what is wrong. */
-size_t conn_write_then_file(struct conn *c, const void *first, size_t first_n, int file, uint64_t at, size_t n);
 /* Asks for one on_writable. */
 void conn_want_write(struct conn *c);
 /* Bytes of conn_write (and ciphertext) not yet with the kernel. */

@@ -9,7 +9,6 @@
 
 #include "base/mem.h"
 #include "net/dial.h"
-#include "net/os/send_file.h"
 #include "net/socket.h"
 #include "net/tls.h"
 #include "net/tls_engine.h"
@@ -339,24 +338,6 @@ conn_write_then_some(struct conn *c, const void *first, size_t first_n, const vo
 	if (sent >= 0)
 		conn_write(c, (const uint8_t *)first + sent, first_n - (size_t)sent, NULL);
 	return 0;
-}
-
-size_t
-conn_write_then_file(struct conn *c, const void *first, size_t first_n, int file, uint64_t at, size_t n)
-{
-	ssize_t sent;
-
-	if (conn_write(c, first, first_n, NULL) < 0 || c->tls != NULL || c->state != CONN_OPEN || c->tx.len > 0 || c->is_broken)
-		return 0;
-	do
-		sent = send_file(c->fd, file, at, n);
-	while (sent < 0 && errno == EINTR);
-	/* What else is wrong, with the file or the socket, the ordinary way finds out and says. */
-	if (sent <= 0)
-		return 0;
-	c->bytes_out += (uint64_t)sent;
-	c->last_out_ms = loop_now_ms(c->loop);
-	return (size_t)sent;
 }
 
 void

@@ -241,26 +241,6 @@ takes_plain(const struct http_exchange *x, size_t n)
 }
 
 int
-http_exchange_head_file(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, int file,
-    uint64_t at, size_t n, size_t *took)
-{
-	struct conn *c = served_of(x)->conn;
-	struct buf out = BUF_INIT;
-	int r = build_head(x, &out, status, fields, count, length);
-
-	*took = 0;
-	if (r == 0 && takes_plain(x, n)) {
-		*took = conn_write_then_file(c, out.mem, out.len, file, at, n);
-		x->left -= *took;
-	} else if (r == 0) {
-		conn_write(c, out.mem, out.len, NULL);
-	}
-	x->head_sent |= r == 0;
-	buf_free(&out);
-	return r;
-}
-
-int
 http_exchange_head_with(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, const void *p,
     size_t n, size_t *took)
 {

@@ -118,10 +118,6 @@ int http_exchange_head(struct http_exchange *x, int status, const struct h1_fiel
 /* The same with the first n bytes of the body: *took of them were taken, as by http_exchange_write. */
 int http_exchange_head_with(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, const void *p,
     size_t n, size_t *took);
-/* The same with bytes of a file at `at`, past our memory where that can be: *took says how many went, and none means only that
- * http_exchange_write is to go on. */
-int http_exchange_head_file(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, int file,
-    uint64_t at, size_t n, size_t *took);
 /* Body bytes: how many were taken. Less than n: on_writable says when to go on. To HEAD they are taken and dropped. */
 size_t http_exchange_write(struct http_exchange *x, const void *p, size_t n);
 /* A 1xx that is not 100 or 101, before the head. HTTP/1.0 clients are told nothing. */

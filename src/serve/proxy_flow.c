@@ -20,10 +20,6 @@
 /* Read at least so much at a time, however little the socket takes. */
 #define STEP_MIN ((size_t)32 * 1024)
 #define BOUNDARY_BYTES 16
-/* A whole answer of this size goes from the page cache without a copy of ours: what the copy of a smaller one costs is less than the second
- * call to the system, and of a larger one the receiver is slower with single pages than we with a copy. */
-#define FILE_MIN ((uint64_t)16 * 1024)
-#define FILE_MAX ((uint64_t)128 * 1024)
 #define NUMBERS_MAX 80          /* "bytes a-b/c" */
 
 static void pump_again(void *ctx);
@@ -195,41 +191,23 @@ small_is_wrong(struct proxy_flow *fl)
 }
 
 /* The head, and with it the first bytes where they are at hand: one call to the system, and one segment for small answers. */
-static int
-head_with_bytes(struct proxy_flow *fl, int status, const struct h1_field *fields, size_t n, size_t first, size_t *took)
-{
-	int r;
-
-	if (first > 0 && store_file_pread(fl->blob->file, fl->side->buffer, first, fl->at, NULL) < 0)
-		first = 0;
-	r = http_exchange_head_with(fl->x, status, fields, n, fl->total, fl->side->buffer, first, took);
-	fl->waits = r == 0 && *took < first;
-	return r;
-}
-
-static int
-head(struct proxy_flow *fl, int status, const struct h1_field *fields, size_t n, size_t *took)
-{
-	uint64_t limit = fl->ready < fl->parts[0].end ? fl->ready : fl->parts[0].end, first = limit > fl->at ? limit - fl->at : 0;
-
-	if (fl->part_count > 1 || fl->want != NULL)
-		first = 0;
-	if (first == fl->total && first >= FILE_MIN && first <= FILE_MAX)
-		return http_exchange_head_file(fl->x, status, fields, n, fl->total, fl->blob->file->fd, fl->at, (size_t)first, took);
-	return head_with_bytes(fl, status, fields, n, first < fl->step ? (size_t)first : fl->step, took);
-}
-
 static void
 send_head(struct proxy_flow *fl, int status, const struct h1_field *fields, size_t n)
 {
-	size_t took = 0, stored = fl->blob->field_count;
+	uint64_t limit = fl->ready < fl->parts[0].end ? fl->ready : fl->parts[0].end;
+	size_t first = 0, took = 0, stored = fl->blob->field_count;
 
+	if (fl->part_count == 1 && fl->want == NULL && fl->at < limit)
+		first = limit - fl->at < fl->step ? (size_t)(limit - fl->at) : fl->step;
+	if (first > 0 && store_file_pread(fl->blob->file, fl->side->buffer, first, fl->at, NULL) < 0)
+		first = 0;
 	fl->head_sent = true;
 	/* Fields as the origin gave them were looked at; should one not be fit all the same, the answer goes without them. */
-	if (head(fl, status, fields, n, &took) < 0)
-		head(fl, status, fields + stored, n - stored, &took);
+	if (http_exchange_head_with(fl->x, status, fields, n, fl->total, fl->side->buffer, first, &took) < 0)
+		http_exchange_head_with(fl->x, status, fields + stored, n - stored, fl->total, fl->side->buffer, first, &took);
 	fl->at += took;
 	fl->sent += took;
+	fl->waits = took < first;
 }
 
 bool

@@ -1,5 +1,4 @@
 """What the benches measure with: processes timed from outside, an nginx to compare with, rows of one table."""
-import mmap
 import os
 import shutil
 import signal
@@ -59,19 +58,6 @@ def cpu_of(*pids):
             fields = f.read().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / TICK
-
-
-def warm_memory(size):
-    """Takes so much memory and gives it back. The free memory of a virtual machine may be its host's for the moment, and whoever takes it first
-    waits for it, up to two seconds a GiB: runs that take different amounts are compared only where it is at hand for both."""
-    with open("/proc/meminfo") as f:
-        free = dict(line.split(":", 1) for line in f)["MemAvailable"]
-    size = min(size, int(free.split()[0]) * 1024 // 2)
-    block = bytes(1 << 20)
-    with mmap.mmap(-1, size) as m:
-        m.madvise(mmap.MADV_HUGEPAGE)
-        for at in range(0, size - len(block), len(block)):
-            m[at:at + len(block)] = block
 
 
 def remove(path):

@@ -106,7 +106,6 @@ def cold(bench):
             peer, out = c.peers[0], bench.out()
             for kind in kinds[i % 4:] + kinds[:i % 4]:
                 url = bench.nginx.url("/big?" + kind)
-                bench.warm_memory()
                 if kind in ("pipe", "link"):
                     walls[kind].append(bench.dfget(peer, url, "-" if kind == "pipe" else out).wall)
                 else:

@@ -22,7 +22,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
 import proxy_bench                                                              # noqa: E402
 from cluster import Cluster, Peer, wait_for                                     # noqa: E402
-from measure import Nginx, Run, Table, Wrong, check_same, cpu_of, make_file, remove, warm_memory          # noqa: E402
+from measure import Nginx, Run, Table, Wrong, check_same, cpu_of, make_file, remove       # noqa: E402
 
 MIB = 1 << 20
 
@@ -76,10 +76,6 @@ class Bench:
     def big(self):
         return self.source("big", self.big_bytes)
 
-    def warm_memory(self):
-        """Before each large run, of ours and of theirs: as much as the larger one takes."""
-        warm_memory(4 * self.big_bytes)
-
     def big_text(self):
         return "1 GiB" if self.big_bytes == 1024 * MIB else f"{self.big_bytes // MIB} MiB"
 
@@ -95,7 +91,6 @@ class Bench:
     def curl(self, url, out):
         """(wall, processor seconds of curl and nginx)."""
         pids = self.nginx.pids()
-        self.warm_memory()
         before = cpu_of(*pids)
         run = Run(["curl", "-sS", "-o", out, url]).end()
         return run.wall, run.cpu + cpu_of(*pids) - before
@@ -120,7 +115,6 @@ class Bench:
             shutil.rmtree(c.peers[0].home)
             for i in range(self.runs + 1):
                 peer, out = self.join(c, f"warm{i}"), self.out()
-                self.warm_memory()
                 before = cpu_of(c.seed.process.pid, peer.process.pid)
                 run = self.dfget(peer, url, out)
                 used = run.cpu + cpu_of(c.seed.process.pid, peer.process.pid) - before
@@ -150,7 +144,6 @@ class Bench:
         for i in range(self.runs + 1):
             with cluster(self.build, 2) as c:
                 outs = [self.out(), self.out()]
-                self.warm_memory()
                 begin = time.monotonic()
                 runs = [Run(p.dfget_args(url, out)) for p, out in zip(c.peers, outs)]
                 for run in runs:

@@ -93,27 +93,6 @@ send_big(void *ctx)
 	w->held = NULL;
 }
 
-/* The first `asked` bytes of /big from a file that has `n` of them, behind five others. */
-static inline void
-send_from_file(struct world *w, struct http_exchange *x, size_t n, size_t asked)
-{
-	uint8_t *bytes = xmalloc(n);
-	FILE *f = tmpfile();
-	size_t took;
-
-	for (size_t i = 0; i < n; i++)
-		bytes[i] = (uint8_t)(i % 251);
-	assert_int_equal(fwrite("other", 1, 5, f), 5);
-	assert_int_equal(fwrite(bytes, 1, n, f), n);
-	fflush(f);
-	assert_int_equal(http_exchange_head_file(x, 200, NULL, 0, BIG, fileno(f), 5, asked, &took), 0);
-	assert_true(took <= n);
-	w->big_left = BIG - took;
-	fclose(f);
-	free(bytes);
-	send_big(w);
-}
-
 static const struct http_exchange_events events = {on_upload, on_upload_end, send_big, on_gone};
 
 static inline size_t
@@ -179,12 +158,6 @@ handler(void *ctx, struct http_exchange *x)
 		w->big_left = BIG - took;
 		if (took == sizeof(block))
 			send_big(w);
-	} else if (slice_eq_str(path, "/from-file")) {
-		hold(w, x);
-		send_from_file(w, x, BIG / 2, BIG / 2);
-	} else if (slice_eq_str(path, "/from-short-file")) {
-		hold(w, x);
-		send_from_file(w, x, 100, 200);
 	} else if (slice_eq_str(path, "/short")) {
 		http_exchange_head(x, 200, NULL, 0, 10);
 		http_exchange_write(x, "abc", 3);

@@ -119,18 +119,6 @@ slow_reader_slows_what_came_with_the_head(void **state)
 }
 
 static void
-slow_reader_slows_what_came_from_a_file(void **state)
-{
-	expect_big(*state, "/from-file", false);
-}
-
-static void
-file_that_is_too_short_gives_what_it_has(void **state)
-{
-	expect_big(*state, "/from-short-file", false);
-}
-
-static void
 slow_reader_slows_chunks_too(void **state)
 {
 	expect_big(*state, "/chunked", true);
@@ -223,8 +211,6 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(slow_reader_slows_what_came_with_the_head),
-		T(slow_reader_slows_what_came_from_a_file),
-		T(file_that_is_too_short_gives_what_it_has),
 		T(slow_heads_are_408_and_idle_ones_closed),
 		T(slow_reader_slows_the_handler),
 		T(slow_reader_slows_chunks_too),
