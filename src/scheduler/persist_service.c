@@ -262,21 +262,47 @@ finished(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, str
 	return rc;
 }
 
-/* A failed upload leaves a task that can be uploaded again. */
+static bool
+is_only_copy(const struct persist_peer *c)
+{
+	if (c->state != PERSIST_PEER_SUCCEEDED)
+		return false;
+	LIST_EACH(it, next, &c->task->peers) {
+		const struct persist_peer *o = CONTAINER_OF(it, struct persist_peer, in_task);
+
+		if (o != c && o->state == PERSIST_PEER_SUCCEEDED)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * A failed upload leaves a task that can be uploaded again. A host that gave up while we took its last word has removed its copy all the
+ * same: without another one the task is no more.
+ */
 static int
 failed(struct rpc_stream *rpc, struct scheduler *s, const struct about *a, struct err *e)
 {
 	const struct slice *why = pb_string_field(rpc_stream_method(rpc)->request, a->request, "description");
 	struct persist_peer *c = find_peer(s, a, e);
+	struct persist_task *t;
+	bool was_only_copy;
 
 	if (!c)
 		return -1;
-	log_info("upload failed task=%s host=%s reason=\"%.*s\"", c->task->id, c->host_id, SLICE_ARG(*why));
-	if (c->task->state == PERSIST_TASK_UPLOADING)
-		c->task->state = PERSIST_TASK_FAILED;
+	t = c->task;
+	was_only_copy = is_only_copy(c);
+	log_info("upload failed task=%s host=%s reason=\"%.*s\"", t->id, c->host_id, SLICE_ARG(*why));
+	if (t->state == PERSIST_TASK_UPLOADING)
+		t->state = PERSIST_TASK_FAILED;
 	if (c->state != PERSIST_PEER_SUCCEEDED)
 		c->state = PERSIST_PEER_FAILED;
 	persist_peer_remove(c);
+	if (was_only_copy) {
+		/* Those that were to have replicas; not the host itself, which may be about to try again. */
+		persist_tell_deleted(t);
+		persist_task_remove(t);
+	}
 	service_reply_empty(rpc);
 	return 0;
 }

@@ -39,6 +39,25 @@ failed_upload_can_be_done_again(void **state)
 	assert_int_equal(finished("p1", NULL), ERR_OK);
 }
 
+/* The word of its end and that of its failure cross: the host gave up before it had our answer, and has nothing. */
+static void
+upload_that_failed_after_all_can_be_done_again(void **state)
+{
+	struct scheduler_upload_persistent_cache_task_failed_request m = {
+		.host_id = slice_str("127.0.0.1-h0"), .task_id = slice_str(TASK), .peer_id = slice_str("p0"), .description = slice_str("stopped") };
+	char what[32];
+
+	(void)state;
+	assert_int_equal(started("127.0.0.1-h0", "p0", 1, 10 * MIB, NULL), ERR_OK);
+	assert_int_equal(finished("p0", NULL), ERR_OK);
+	assert_int_equal(cluster_do(c, SCHEDULER_SCHEDULER_UPLOAD_PERSISTENT_CACHE_TASK_FAILED_AT, &m, NULL), ERR_OK);
+	assert_int_equal(stat_state(what, sizeof what), ERR_NOT_FOUND);
+	assert_int_equal(holders[0]->deletes, 0);
+	assert_int_equal(started("127.0.0.1-h0", "p1", 1, 10 * MIB, NULL), ERR_OK);
+	assert_int_equal(finished("p1", NULL), ERR_OK);
+	assert_int_equal(persistent(), 1);
+}
+
 static void
 upload_of_a_host_that_left_stands_in_nobodys_way(void **state)
 {
@@ -250,6 +269,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(upload_goes_from_uploading_to_succeeded),
 		TEST(failed_upload_can_be_done_again),
+		TEST(upload_that_failed_after_all_can_be_done_again),
 		TEST(upload_of_a_host_that_left_stands_in_nobodys_way),
 		TEST(bad_uploads_are_refused_with_the_field),
 		TEST(peer_gets_those_that_have_it_and_becomes_one),
