@@ -233,13 +233,6 @@ http_exchange_write(struct http_exchange *x, const void *p, size_t n)
 	return took;
 }
 
-/* Whether the body that was announced takes n bytes as they are. */
-static bool
-takes_plain(const struct http_exchange *x, size_t n)
-{
-	return !x->is_chunked && !x->is_head && x->left != HTTP_NO_LENGTH && n <= x->left;
-}
-
 int
 http_exchange_head_with(struct http_exchange *x, int status, const struct h1_field *fields, size_t count, uint64_t length, const void *p,
     size_t n, size_t *took)
@@ -249,7 +242,7 @@ http_exchange_head_with(struct http_exchange *x, int status, const struct h1_fie
 	int r = build_head(x, &out, status, fields, count, length);
 
 	*took = 0;
-	if (r == 0 && takes_plain(x, n)) {
+	if (r == 0 && !x->is_chunked && !x->is_head && x->left != HTTP_NO_LENGTH && n <= x->left) {
 		*took = conn_write_then_some(v->conn, out.mem, out.len, p, n);
 		x->head_sent = true;
 		x->left -= *took;
