@@ -30,7 +30,8 @@ struct output_job *output_follow(struct task *t, const struct task_caller *c);
 
 /*
  * Verifies and places a complete content for this caller. `following` (may be NULL) is what output_follow gave, and is taken over. NULL with
- * e->code 0 when there is nothing to do, else with the error; done is not called then. A digest that does not match makes the task's content worthless: its pieces are dropped.
+ * e->code 0 when there is nothing to do, else with the error; done is not called then. A digest that does not match makes the task's
+ * content worthless: its pieces are dropped.
  */
 struct output_job *output_start(struct task *t, struct task_caller *c, struct output_job *following, output_done_fn *done, void *ctx,
     struct err *e);
